@@ -1,0 +1,11 @@
+//! The wire of stormy-haystack: bytes to meaning and back, and perfect links over UDP.
+//!
+//! Nothing here does I/O, reads a clock or draws global randomness: time, seed and bytes are arguments.
+
+pub mod codec;
+pub mod ids;
+pub mod message;
+pub mod rng;
+pub mod time;
+
+pub use time::Instant;

@@ -1,0 +1,127 @@
+//! What the parts of the system say to each other. Links carry one message per MSG frame.
+
+pub mod admin;
+pub mod broadcast;
+pub mod client;
+pub mod directory;
+pub mod election;
+
+use bytes::Bytes;
+
+use crate::ids::{GroupId, LogIndex, ViewId};
+use admin::{AdminReply, AdminRequest};
+use broadcast::BroadcastMessage;
+use client::{Reply, Request};
+use directory::{DirectoryMessage, PartitionMap};
+use election::GroupHeartbeat;
+
+/// What one daemon tells another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// Consensus of one view of one group. Class 1.
+    Broadcast {
+        /// The group.
+        group: GroupId,
+        /// The view whose ballots and quorums are meant.
+        view: ViewId,
+        /// The body.
+        message: BroadcastMessage,
+    },
+    /// Election rounds and read rounds of all groups that the two nodes share, together. Class 0.
+    Heartbeats(Vec<GroupHeartbeat>),
+    /// Asks for a piece of a frozen snapshot. Class 3.
+    SnapshotPull {
+        /// The group.
+        group: GroupId,
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// Byte offset in its canonical encoding.
+        offset: u64,
+    },
+    /// A piece of a frozen snapshot, or, empty before the end, the word that it is gone. Class 3.
+    SnapshotChunk {
+        /// The group.
+        group: GroupId,
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// Byte offset of `bytes`.
+        offset: u64,
+        /// Whether the snapshot ends with these bytes.
+        last: bool,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// Founding, introduction, the partition map. Class 2.
+    Directory(DirectoryMessage),
+    /// A client's request, sent on to where the forwarder believes the leader is. Class 2.
+    Forward {
+        /// The forwarder's own mark for where the answer goes, returned as it is.
+        token: ForwardToken,
+        /// The request.
+        request: Request,
+    },
+    /// The answer to a forwarded request. Class 2.
+    Forwarded {
+        /// The mark of the request.
+        token: ForwardToken,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// Where the answer to a forwarded request goes. Opaque to everyone but its maker, which so keeps no table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ForwardToken(pub u64);
+
+/// A state at a log position: everything below `index` is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId {
+    /// Entries below this are in the state.
+    pub index: LogIndex,
+    /// Digest of the state's canonical encoding: same index, same digest, same bytes.
+    pub digest: u128,
+    /// Chained hash of the log below `index`, so that the log can go on from here.
+    pub chain: u64,
+}
+
+/// What a client tells a daemon. Class 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientMessage {
+    /// An operation on the store.
+    Request(Request),
+    /// Asks for the partition map, if it is newer than the given epoch.
+    MapRequest {
+        /// The client's mark, returned.
+        id: u64,
+        /// The epoch that the client holds; 0 for none.
+        held: crate::ids::Epoch,
+    },
+    /// An administrator's request.
+    Admin {
+        /// The client's mark, returned.
+        id: u64,
+        /// The request.
+        request: AdminRequest,
+    },
+}
+
+/// What a daemon tells a client. Class 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerMessage {
+    /// The answer to a request.
+    Reply(Reply),
+    /// The partition map, or nothing if the client's is current or the cluster is not founded.
+    Map {
+        /// The mark of the request.
+        id: u64,
+        /// The map.
+        map: Option<PartitionMap>,
+    },
+    /// The answer to an administrator's request.
+    Admin {
+        /// The mark of the request.
+        id: u64,
+        /// The answer.
+        reply: AdminReply,
+    },
+}
