@@ -6,6 +6,7 @@ pub mod codec;
 pub mod ids;
 pub mod message;
 pub mod rng;
+pub mod slot;
 pub mod time;
 
 pub use time::Instant;
