@@ -181,3 +181,6 @@ impl Decode for ForwardToken {
         reader.u64("ForwardToken").map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests;
