@@ -8,7 +8,6 @@ pub mod digest;
 pub mod directory;
 pub mod election;
 pub mod group;
-#[cfg(feature = "mutations")]
 pub mod mutation;
 pub mod node;
 pub mod stats;
