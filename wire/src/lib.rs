@@ -9,8 +9,8 @@ pub mod ids;
 pub mod keys;
 pub mod message;
 pub mod rng;
-pub mod slot;
 pub mod seal;
+pub mod slot;
 pub mod time;
 
 pub use time::Instant;

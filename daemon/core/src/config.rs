@@ -9,6 +9,8 @@ use haystack_wire::message::client::VALUE_LIMIT;
 use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT};
 use thiserror::Error;
 
+use crate::mutation::Mutations;
+
 /// A node's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -36,9 +38,8 @@ pub struct Config {
     pub session_ttl: Duration,
     /// Whether every applied entry is reported as an event, for checkers.
     pub observe: bool,
-    /// Rules to break on purpose, so that tests can show that they would notice.
-    #[cfg(feature = "mutations")]
-    pub mutations: crate::mutation::Mutations,
+    /// Rules to break on purpose, so that tests can show that they would notice; none can be set in a daemon.
+    pub mutations: Mutations,
 }
 
 /// What makes a configuration useless.
@@ -77,8 +78,7 @@ impl Config {
             round: Duration::from_millis(100),
             session_ttl: Duration::from_secs(15 * 60),
             observe: false,
-            #[cfg(feature = "mutations")]
-            mutations: crate::mutation::Mutations::default(),
+            mutations: Mutations::none(),
         }
     }
 

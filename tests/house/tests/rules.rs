@@ -93,7 +93,9 @@ fn deciding_crates_have_no_io_dependency() {
         let dependencies = manifest["dependencies"].as_table().unwrap();
         for banned in ["mio", "socket2", "getrandom", "rustix", "libc", "tokio", "signal-hook", "rand"] {
             if dependencies.contains_key(banned) {
-                breaches.push(format!("{dir}/Cargo.toml: {banned} does I/O or is global; it belongs to a driver"));
+                breaches.push(format!(
+                    "{dir}/Cargo.toml: {banned} does I/O or is global; it belongs to a driver"
+                ));
             }
         }
     }

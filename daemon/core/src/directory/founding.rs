@@ -176,55 +176,6 @@ impl Founding {
         self.seen.values().find(|seen| seen.at == addr || seen.info.addr == addr)
     }
 
-    /// Why this process does not serve, and what it waits for; empty for a member.
-    pub fn waits_for(&self) -> String {
-        match &self.phase {
-            Phase::Member { .. } => String::new(),
-            Phase::Standby { cluster } if self.members_in_sight(*cluster) > 0 => format!(
-                "standby: cluster {} was founded without this process, so it has no vote; it forwards requests, \
-                 and serves as soon as the cluster's views can change",
-                cluster.short()
-            ),
-            Phase::Standby { cluster } => format!(
-                "standby: this host was part of cluster {} and no member of it answers; its data was in memory. \
-                 Start the hosts that still run it, or, if all were restarted and the data is given up, run \
-                 `haystackctl found --abandon-old-data`",
-                cluster.short()
-            ),
-            Phase::Counting { list, grants } => {
-                let missing = list.founders.iter().filter(|founder| !grants.contains(&founder.node));
-                let names: Vec<_> = missing.map(|founder| founder.name.clone()).collect();
-                format!("founding: {} of {} have granted, waiting for {}", grants.len(), list.founders.len(), names.join(", "))
-            }
-            Phase::Granted { list } => match list.founders.iter().find(|founder| founder.node == list.proposer) {
-                Some(proposer) => format!("founding: granted, waiting for the word of {}", proposer.name),
-                None => "founding: granted, waiting for the proposer's word".to_owned(),
-            },
-            Phase::Seeking => self.seeking_waits_for(),
-        }
-    }
-
-    fn seeking_waits_for(&self) -> String {
-        let mut missing = Vec::new();
-        for (addr, name) in self.config.founders.iter().zip(&self.config.founder_names) {
-            if *addr == self.me.addr {
-                continue;
-            }
-            match self.seen_at(*addr) {
-                Some(seen) if seen.up && seen.standing != Standing::Founding => {
-                    missing.push(format!("{name} (belongs to a cluster already)"));
-                }
-                Some(seen) if seen.up && seen.founders_hash != self.founders_hash => {
-                    missing.push(format!("{name} (its list of founders differs)"));
-                }
-                Some(seen) if seen.up => {}
-                _ => missing.push(format!("{name} (missing)")),
-            }
-        }
-        let total = self.config.founders.len();
-        format!("founding: {} of {total} founders are here, waiting for {}", total - missing.len(), missing.join(", "))
-    }
-
     /// A peer has introduced itself over a link from `at`.
     pub fn on_introduce(&mut self, now: Instant, from: NodeId, at: SocketAddr, message: &DirectoryMessage) {
         let DirectoryMessage::Introduce { info, standing, cluster, founders_hash, .. } = message else { return };
@@ -369,7 +320,12 @@ impl Founding {
             Phase::Granted { list: granted } if list_id(granted) == id => {
                 self.send(from, DirectoryMessage::Grant { list: id });
             }
-            _ => self.send(from, DirectoryMessage::Refuse { list: id }),
+            // Not now: what we granted or proposed may turn out dead, and the proposer asks again. A refusal
+            // is for ever, and would make lists die of the lists before them.
+            Phase::Granted { .. } | Phase::Counting { .. } => {}
+            Phase::Member { .. } | Phase::Standby { .. } => {
+                self.send(from, DirectoryMessage::Refuse { list: id });
+            }
         }
     }
 
@@ -556,13 +512,16 @@ impl Founding {
                     self.send(founder.node, DirectoryMessage::Propose(list.clone()));
                 }
             }
-            Phase::Seeking | Phase::Member { .. } | Phase::Standby { .. } => {}
+            // A list that died leaves nothing to wait for: try again.
+            Phase::Seeking => self.reconsider(now),
+            Phase::Member { .. } | Phase::Standby { .. } => {}
         }
     }
 
     /// When `handle_timeout` is due: only while something is unsettled.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        matches!(self.phase, Phase::Granted { .. } | Phase::Counting { .. }).then_some(self.next_query)
+        let settled = matches!(self.phase, Phase::Member { .. } | Phase::Standby { .. });
+        (!settled).then_some(self.next_query)
     }
 
     /// The life file's next contents with their number, if they changed.
@@ -608,7 +567,8 @@ impl Founding {
     }
 
     fn tell_all(&mut self, list: &FoundingList, message: &DirectoryMessage) {
-        for founder in list.founders.iter().filter(|founder| founder.node != self.me.node) {
+        let me = self.me.node;
+        for founder in list.founders.iter().filter(|founder| founder.node != me) {
             self.push(Output::Send { to: founder.node, message: message.clone() });
         }
     }
@@ -633,6 +593,8 @@ fn founders_hash(founders: &[SocketAddr]) -> u64 {
     }
     hash.digest()
 }
+
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -245,7 +245,7 @@ fn a_member_or_a_host_that_sees_members_refuses_to_abandon() {
 
 #[test]
 fn one_list_never_makes_two_clusters_and_always_one_after_healing() {
-    for seed in 0..400 {
+    for seed in 0..2_000 {
         let mut world = World::new(seed, if seed % 2 == 0 { 3 } else { 5 });
         let count = world.hosts.len();
         world.loss = [0.0, 0.1, 0.4][(seed % 3) as usize];
