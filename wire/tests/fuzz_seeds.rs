@@ -40,3 +40,18 @@ fn server_messages_survive() {
 fn commands_survive() {
     run("command", targets::command);
 }
+
+#[test]
+fn frames_survive() {
+    run("frames", targets::frames);
+}
+
+#[test]
+fn datagrams_survive() {
+    run("datagram", targets::datagram);
+}
+
+#[test]
+fn key_files_survive() {
+    run("keys", targets::keys);
+}
