@@ -222,9 +222,10 @@ impl Broadcast {
         let mut wanted = None;
         if let Some(snapshot) = piece.snapshot {
             let known = adoption.staged.snapshot == Some(snapshot);
-            let useful =
-                snapshot.index > adoption.staged.next() && snapshot.index <= adoption.promised.decided;
-            if !known && !(useful && snapshot.index > decided && snapshot.index == piece.first) {
+            let useful = snapshot.index == piece.first
+                && snapshot.index > adoption.staged.next().max(decided)
+                && snapshot.index <= adoption.promised.decided;
+            if !known && !useful {
                 self.counters.drop_repeated += 1;
                 return;
             }

@@ -263,10 +263,8 @@ impl Broadcast {
         if sent > 0 && self.log.weight_between(first, last) > room {
             last = first;
         }
-        if stream.held && !stream.poke || last == first && !stream.poke {
-            return None;
-        }
-        Some(Outgoing { plan, first, last })
+        let new = last > first && !stream.held;
+        (new || stream.poke).then_some(Outgoing { plan, first, last })
     }
 
     fn message(&self, Outgoing { plan, first, last }: Outgoing) -> BroadcastMessage {
