@@ -142,6 +142,8 @@ pub(crate) struct Resolved {
     pub(crate) cluster: Option<String>,
     /// Where to bind.
     pub(crate) listen: SocketAddr,
+    /// Where the key came from.
+    pub(crate) key_file: Option<PathBuf>,
     /// Where the life file is.
     pub(crate) state_dir: PathBuf,
     /// What to log.
@@ -154,25 +156,33 @@ impl fmt::Display for Resolved {
     /// As a file that says the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = &self.node;
-        writeln!(f, "name = {:?}", node.name)?;
+        writeln!(f, "name = {}", quoted(&node.name))?;
         if let Some(cluster) = &self.cluster {
-            writeln!(f, "cluster = {cluster:?}")?;
+            writeln!(f, "cluster = {}", quoted(cluster))?;
         }
         writeln!(f, "listen = \"{}\"", self.listen)?;
         writeln!(f, "advertise = \"{}\"", node.advertise)?;
-        let founders = node.founders.iter().zip(&node.founder_names);
-        let founders = founders.map(|(addr, name)| match addr.to_string() {
-            same if same == *name => format!("{name:?}"),
-            addr => format!("{name:?} /* {addr} */"),
-        });
-        writeln!(f, "founders = [{}]", founders.collect::<Vec<_>>().join(", "))?;
+        let names: Vec<String> = node.founder_names.iter().map(|name| quoted(name)).collect();
+        let addrs: Vec<String> = node.founders.iter().map(SocketAddr::to_string).collect();
+        writeln!(f, "founders = [{}] # {}", names.join(", "), addrs.join(", "))?;
         writeln!(f, "partitions = {}", node.partitions)?;
-        writeln!(f, "state_dir = {:?}", self.state_dir)?;
+        if let Some(file) = &self.key_file {
+            writeln!(f, "key_file = {}", quoted(&file.display().to_string()))?;
+        }
+        writeln!(f, "state_dir = {}", quoted(&self.state_dir.display().to_string()))?;
         writeln!(f, "memory_limit = \"{}\"", Size(node.memory_limit))?;
         writeln!(f, "value_limit = \"{}\"", Size(node.value_limit as u64))?;
+        if !self.listen.ip().is_loopback() && node.keys.is_empty() {
+            writeln!(f, "insecure_listen_without_key = \"{INSECURE_WORDS}\"")?;
+        }
         writeln!(f, "log_level = \"{}\"", self.levels)?;
-        write!(f, "# sealed: {}", if node.keys.is_empty() { "no, without a key" } else { "yes" })
+        write!(f, "log_format = \"{}\"", self.format)
     }
+}
+
+/// A TOML basic string of text without control characters.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Reads `file`, if there is one, puts `flags` over it, and checks the whole.

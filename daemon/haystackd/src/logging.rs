@@ -43,6 +43,15 @@ impl FromStr for Format {
     }
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Terminal => "terminal",
+            Self::Json => "json",
+        })
+    }
+}
+
 /// How much to log: a level for all, and other levels for some components.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Levels {

@@ -57,7 +57,8 @@ pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Re
     let listen = check.listen(settings.listen.as_deref());
     let founders = check.founders(&settings.founders, listen);
     let advertise = check.advertise(settings.advertise.as_deref(), listen, &founders);
-    let keys = check.keys(settings.key_file.as_deref());
+    let key_file = settings.key_file.map(|file| check.path("key_file", &file));
+    let keys = check.keys(key_file.as_deref());
     check.exposure(listen, keys.as_ref(), settings.insecure_listen_without_key.as_deref());
     let name = settings.name.unwrap_or_else(host.name);
     check.name("name", &name);
@@ -85,7 +86,7 @@ pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Re
     let state_dir =
         settings.state_dir.map_or("/var/lib/haystack".into(), |dir| check.path("state_dir", &dir));
     check.end(&node)?;
-    Ok(Resolved { node, cluster: settings.cluster, listen, state_dir, levels, format })
+    Ok(Resolved { node, cluster: settings.cluster, listen, key_file, state_dir, levels, format })
 }
 
 /// An address as written.
@@ -316,8 +317,8 @@ impl Check<'_> {
     }
 
     fn keys(&mut self, file: Option<&Path>) -> Option<KeyRing> {
-        let path = self.path("key_file", file?);
-        match read_keys(&path) {
+        let path = file?;
+        match read_keys(path) {
             Ok(keys) => Some(keys),
             Err(problem) => {
                 self.wrong("key_file", format!("{}: {problem}", path.display()));
