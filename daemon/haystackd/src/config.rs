@@ -64,7 +64,7 @@ pub(crate) struct Settings {
     /// destroy everything
     #[structopt(long, value_name = "WORDS")]
     pub(crate) insecure_listen_without_key: Option<String>,
-    /// How much to log: error, warning, info, debug or trace; then, where one part should differ, COMPONENT=LEVEL:
+    /// How much to log: error, warning, info, debug or trace (in debug builds); then, where one part should differ, COMPONENT=LEVEL:
     /// `info,links=debug` [default: info]
     #[structopt(long, value_name = "LEVELS")]
     pub(crate) log_level: Option<String>,

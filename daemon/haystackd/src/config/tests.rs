@@ -268,3 +268,29 @@ fn a_configuration_that_cannot_be_read_is_named() {
     assert!(failure.to_string().contains("/nonexistent/h.toml: cannot read the configuration"), "{failure}");
     assert_eq!(Places::default().of("listen"), "listen");
 }
+
+#[test]
+fn the_example_is_correct_and_shows_every_key_with_its_default() {
+    let example = include_str!("../../haystackd.toml");
+    let bare = load_text(example).unwrap();
+    let (_dir, key) = key_file(&cluster_key(), 0o640);
+    let shown: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix("# ")).collect();
+    let shown =
+        shown.into_iter().filter(|line| KEYS.iter().any(|key| line.starts_with(&format!("{key} = "))));
+    let all = shown.fold("founders = [\"127.0.0.1:7400\"]".to_owned(), |all, line| all + "\n" + line);
+    let all = all.replace("\"cluster.key\"", &format!("{key:?}"));
+    let (settings, places) = parse(Path::new("h.toml"), &all).unwrap();
+    let mut given: Vec<&str> = settings.given().collect();
+    let mut keys = KEYS.to_vec();
+    given.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(given, keys);
+    let full = resolve_on(&host(), settings, &places).unwrap();
+    let defaults = |resolved: &Resolved| {
+        let node = &resolved.node;
+        let limits = (node.partitions, node.memory_limit, node.value_limit);
+        let logs = (resolved.levels.clone(), resolved.format);
+        (resolved.listen, node.advertise, limits, resolved.state_dir.clone(), logs)
+    };
+    assert_eq!(defaults(&full), defaults(&bare));
+}
