@@ -70,6 +70,27 @@ fn rounds_stretch_with_the_round_trip() {
 }
 
 #[test]
+fn rounds_lengthen_by_themselves_when_all_answers_come_late() {
+    for count in [2, 3, 5] {
+        let mut world = World::new(count as u64, count);
+        world.settle();
+        let short = world.timeout();
+        // Nobody tells the round trip, which is suddenly 300 ms in rounds of 100 ms.
+        world.all_links(|link| link.delay = (ms(150), ms(160)));
+        world.run(ms(6000));
+        let leader = world.worker().expect("a leader in spite of late answers");
+        let leads = world.leads.len();
+        world.run(minutes(10));
+        assert_eq!((world.worker(), world.leads.len()), (Some(leader), leads), "{count} replicas");
+        // And they shorten again.
+        world.all_links(|link| link.delay = (ms(1), ms(2)));
+        world.run(minutes(5));
+        assert_eq!(world.timeout(), short);
+        assert_eq!((world.worker(), world.leads.len()), (Some(leader), leads), "{count} replicas");
+    }
+}
+
+#[test]
 fn the_preferred_replica_leads_first() {
     for count in [1, 2, 3, 5] {
         for seed in 0..50 {
