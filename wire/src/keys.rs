@@ -129,7 +129,7 @@ pub enum KeyError {
 }
 
 /// 32 secret bytes. Shows nothing of itself.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Secret([u8; KEY_BYTES]);
 
 impl fmt::Debug for Secret {
