@@ -44,14 +44,18 @@ impl Pending {
     }
 }
 
-/// A bound socket with its poll.
-pub(crate) fn socket(addr: SocketAddr) -> io::Result<(Poll, UdpSocket)> {
+/// A bound socket with room for bursts.
+pub(crate) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::DGRAM, None)?;
     socket.set_recv_buffer_size(4 << 20)?;
     socket.set_send_buffer_size(4 << 20)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    let mut socket = UdpSocket::from_std(socket.into());
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+fn bind_with_poll(addr: SocketAddr) -> io::Result<(Poll, UdpSocket)> {
+    let mut socket = bind(addr)?;
     let poll = Poll::new()?;
     poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
     Ok((poll, socket))
@@ -76,7 +80,7 @@ pub(crate) fn receive(socket: &UdpSocket, buf: &mut [u8]) -> io::Result<Option<(
 
 /// A follower: acknowledges whatever comes, for ever.
 pub(crate) fn follower(listen: SocketAddr) -> io::Result<()> {
-    let (mut poll, socket) = socket(listen)?;
+    let (mut poll, socket) = bind_with_poll(listen)?;
     let mut events = Events::with_capacity(4);
     let mut buf = vec![0; 65_536];
     loop {
@@ -92,7 +96,7 @@ pub(crate) fn follower(listen: SocketAddr) -> io::Result<()> {
 /// The leader: relays what clients send to the followers and answers with the first acknowledgement, which with
 /// its own makes a majority of three. `batch` gathers all requests of one wake-up into one datagram.
 pub(crate) fn leader(listen: SocketAddr, followers: &[SocketAddr], batch: bool) -> io::Result<()> {
-    let (mut poll, socket) = socket(listen)?;
+    let (mut poll, socket) = bind_with_poll(listen)?;
     let mut events = Events::with_capacity(4);
     let mut buf = vec![0; 65_536];
     let mut pending = Pending::default();
