@@ -336,16 +336,18 @@ fn put_shared<B: BufMut>(out: &mut B, flags: u8, version: u8, kind: LongKind, ds
 }
 
 /// The fixed header of a short datagram.
-pub(crate) fn put_short_header(
-    out: &mut Vec<u8>,
+pub(crate) fn short_header(
     flags: u8,
     version: u8,
     dst_cid: ConnectionId,
     number: u64,
-) {
-    out.put_slice(&[FIXED | flags, version]);
-    out.put_u64(dst_cid.0);
-    out.put_u64(number);
+) -> [u8; SHORT_HEADER_BYTES] {
+    let mut header = [0; SHORT_HEADER_BYTES];
+    header[0] = FIXED | flags;
+    header[1] = version;
+    header[2..10].copy_from_slice(&dst_cid.0.to_be_bytes());
+    header[10..].copy_from_slice(&number.to_be_bytes());
+    header
 }
 
 /// The header of a long datagram of version 1.

@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::codec::VARINT_MAX;
 use crate::datagram::{
     CRC_BYTES, ConnectionId, DropReason, IMMEDIATE_ACK, KEY_PHASE, Peeked, SEALED, SHORT_HEADER_BYTES,
-    TAG_BYTES, peek, put_short_header,
+    TAG_BYTES, peek, short_header,
 };
 use crate::ids::{LinkEnd, NetworkId};
 use crate::keys::{Key, KeyId, KeyRing};
@@ -202,7 +202,7 @@ impl Sealer {
         let start = out.len();
         let sealed = if self.is_sealed() { SEALED } else { 0 };
         let flags = sealed | if immediate_ack { IMMEDIATE_ACK } else { 0 };
-        put_short_header(out, flags, self.version, dst_cid, packet_number);
+        out.extend_from_slice(&short_header(flags, self.version, dst_cid, packet_number));
         Ok(Draft { start, packet_number })
     }
 
