@@ -115,6 +115,21 @@ fn acks_of_what_cannot_be_are_refused() {
 }
 
 #[test]
+#[should_panic(expected = "ranges descend with a gap")]
+fn ranges_that_touch_are_a_bug_of_the_sender() {
+    put_ack(&mut Vec::new(), 100, 0, [5..=9, 2..=4]);
+}
+
+#[test]
+fn an_ack_without_room_or_ranges_is_not_begun() {
+    let mut out = Vec::new();
+    assert_eq!(put_ack(&mut out, 100, 0, []), 0);
+    assert_eq!(put_ack(&mut out, 4, 0, [1..=1]), 0);
+    assert!(out.is_empty());
+    assert_eq!(put_ack(&mut out, 5, 0, [1..=1]), 1);
+}
+
+#[test]
 fn a_message_of_100_bytes_costs_five_more_alone_and_at_most_eight_coalesced() {
     let payload = [7; 100];
     for sequence in [0, 1 << 31, u64::MAX] {
