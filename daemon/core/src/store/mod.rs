@@ -1,0 +1,3 @@
+//! store
+#![allow(dead_code)]
+mod tree;
