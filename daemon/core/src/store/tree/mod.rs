@@ -44,7 +44,20 @@ impl Record<'_> {
         }
     }
 
-    /// What the tree's own limits count for the record, in bytes.
+    /// The key as a value of its own, as [`Self::share`] gives the value.
+    pub(super) fn share_key(&self) -> Bytes {
+        match self.whole {
+            Some(whole) => whole.slice(..self.key.len()),
+            None => Bytes::copy_from_slice(self.key),
+        }
+    }
+
+    /// Bytes of key and value if they are packed with others, 0 if the record stands alone.
+    pub(super) const fn packed_size(&self) -> usize {
+        if self.whole.is_some() { 0 } else { self.size() }
+    }
+
+    /// Bytes of key and value.
     pub(super) const fn size(&self) -> usize {
         self.key.len() + self.value.len()
     }
