@@ -1,0 +1,1 @@
+//! The links over a small network in virtual time.
