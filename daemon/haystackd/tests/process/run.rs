@@ -110,6 +110,10 @@ fn logs_can_be_json_lines() {
     let lines = daemon.logs_until("listening");
     assert!(lines.iter().all(|line| line.starts_with('{') && line.ends_with('}')), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("\"name\":\"n1\"")), "{lines:?}");
+    // Its end by a failure, too: here that of another one in its place.
+    let (code, _, err) = outcome(&args(&list));
+    assert_eq!(code, 73);
+    assert!(err.lines().all(|line| line.starts_with('{')) && err.contains("\"exit_code\":73"), "{err}");
 }
 
 #[test]
