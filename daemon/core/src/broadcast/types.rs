@@ -99,7 +99,7 @@ pub enum Role {
     },
     /// It follows.
     Follower {
-        /// The highest ballot promised; the default one if none ever was.
+        /// The highest ballot promised; the default one if none ever was, its own one after it stopped leading.
         leader: Ballot,
     },
 }

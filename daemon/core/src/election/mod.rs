@@ -64,6 +64,8 @@ mod peers;
 mod reads;
 mod rounds;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

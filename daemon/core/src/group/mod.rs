@@ -17,7 +17,7 @@ use haystack_wire::keys::Rights;
 use haystack_wire::message::broadcast::{BroadcastMessage, Entry, EntryKind};
 use haystack_wire::message::client::{Outcome, Refusal, Reply, Request, RequestBody, RouteHint};
 use haystack_wire::message::directory::{FoundingList, PartitionMap};
-use haystack_wire::message::election::{GroupHeartbeat, HeartbeatBody};
+use haystack_wire::message::election::GroupHeartbeat;
 use haystack_wire::message::{PeerMessage, SnapshotId};
 use haystack_wire::rng::Rng;
 
@@ -28,13 +28,10 @@ use crate::directory::placement::founding_map;
 use crate::election::{self, Election};
 use crate::store::Store;
 
-pub use machine::Machine;
+pub use machine::{Applied, Machine};
 use reads::{Read, Reads};
 use transfer::Transfer;
 
-/// A leader that has undecided entries and decides nothing for so many rounds does not progress: something of
-/// its own is stuck (judgement: longer than any healthy round trip, shorter than a person's patience).
-const STUCK_ROUNDS: u32 = 10;
 /// How often a leader looks for idle sessions.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(5);
 
@@ -137,8 +134,6 @@ pub struct Group {
     founding_proposed: bool,
     leader: Option<Ballot>,
     leader_heard: Instant,
-    decided_seen: LogIndex,
-    progressed: Instant,
     next_expiry: Instant,
     round: Duration,
     session_ttl: Duration,
@@ -186,7 +181,6 @@ impl Group {
                 me,
                 replicas: replicas.clone(),
                 limits: broadcast::Limits::default(),
-                #[cfg(feature = "mutations")]
                 mutations: config.mutations,
             },
             now,
@@ -214,8 +208,6 @@ impl Group {
             founding_proposed: false,
             leader: None,
             leader_heard: now,
-            decided_seen: LogIndex::ZERO,
-            progressed: now,
             next_expiry: now + EXPIRY_PERIOD,
             round: config.round,
             session_ttl: config.session_ttl,
@@ -283,16 +275,9 @@ impl Group {
             len: self.broadcast.len(),
             decided: self.broadcast.decided(),
             leading,
-            progressing: self.progressing(now),
+            progressing: self.broadcast.progressing(now),
             may_lead: self.may_lead,
         }
-    }
-
-    /// Whether a leader gets its entries decided, as far as its own rounds show.
-    fn progressing(&self, now: Instant) -> bool {
-        self.broadcast.decided() == self.broadcast.len()
-            || self.broadcast.decided() > self.decided_seen
-            || now.saturating_since(self.progressed) < self.round * STUCK_ROUNDS
     }
 
     /// A message of the broadcast from another replica.
@@ -308,17 +293,16 @@ impl Group {
             return false;
         }
         self.broadcast.handle_message(now, from, message);
-        self.pump(now, false, sink);
+        self.pump(now, sink);
         true
     }
 
-    /// This group's part of a heartbeat. `urgent` if it came reliably: then so goes the answer.
+    /// This group's part of a heartbeat.
     pub fn on_heartbeat(
         &mut self,
         now: Instant,
         from: NodeId,
         heartbeat: &GroupHeartbeat,
-        urgent: bool,
         sink: &mut Sink,
     ) -> bool {
         if heartbeat.view != self.view || !self.replicas.contains(&from) {
@@ -326,7 +310,7 @@ impl Group {
         }
         let state = self.state(now);
         self.election.handle(now, from, heartbeat.body, &state);
-        self.pump(now, urgent, sink);
+        self.pump(now, sink);
         true
     }
 
@@ -429,7 +413,7 @@ impl Group {
     /// Once per turn of the driver: everything proposed goes out in one Accept, all reads share one round.
     pub fn flush(&mut self, now: Instant, sink: &mut Sink) {
         self.broadcast.flush(now);
-        self.pump(now, false, sink);
+        self.pump(now, sink);
         self.start_read_round(now, sink);
     }
 
@@ -441,29 +425,21 @@ impl Group {
         let state = self.state(now);
         let nonce = self.election.read_round(now, &state);
         self.reads.begin(now, nonce, self.broadcast.decided());
-        self.pump(now, false, sink);
+        self.pump(now, sink);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant, sink: &mut Sink) {
-        self.note_progress(now);
         let state = self.state(now);
         self.election.handle_timeout(now, &state);
         self.broadcast.handle_timeout(now);
-        self.pump(now, false, sink);
-        self.transfer.handle_timeout(now, self.id, &mut self.machine, &mut self.broadcast, sink);
-        self.pump(now, false, sink);
+        self.pump(now, sink);
+        self.transfer.handle_timeout(now, self.id, &mut self.broadcast, sink);
+        self.pump(now, sink);
         self.start_read_round(now, sink);
         if now >= self.next_expiry {
             self.next_expiry = now + EXPIRY_PERIOD;
             self.expire_sessions(now);
-        }
-    }
-
-    fn note_progress(&mut self, now: Instant) {
-        if self.broadcast.decided() > self.decided_seen || self.broadcast.decided() == self.broadcast.len() {
-            self.decided_seen = self.broadcast.decided();
-            self.progressed = now;
         }
     }
 
@@ -501,8 +477,14 @@ impl Group {
         let to = self.replicas.iter().copied().find(|node| *node != self.me && self.election.answers(*node))?;
         let state = self.state(now);
         self.election.hand_over(now, &state, to);
-        self.pump(now, false, sink);
+        self.pump(now, sink);
         Some(to)
+    }
+
+    /// A link that refused messages to a replica takes them again.
+    pub fn writable(&mut self, now: Instant, to: NodeId, sink: &mut Sink) {
+        self.broadcast.dropped(now, to);
+        self.pump(now, sink);
     }
 
     /// Another replica asks for, or sends, a piece of a snapshot.
@@ -511,15 +493,15 @@ impl Group {
             return false;
         }
         self.transfer.on_message(now, from, self.id, message, &mut self.machine, &mut self.broadcast, sink);
-        self.pump(now, false, sink);
+        self.pump(now, sink);
         true
     }
 
     /// Routes outputs between the parts until all are quiet.
-    fn pump(&mut self, now: Instant, urgent: bool, sink: &mut Sink) {
+    fn pump(&mut self, now: Instant, sink: &mut Sink) {
         loop {
             if let Some(output) = self.election.poll_output() {
-                self.on_election(now, output, urgent, sink);
+                self.on_election(now, output, sink);
             } else if let Some(output) = self.broadcast.poll_output() {
                 self.on_broadcast_output(now, output, sink);
             } else {
@@ -529,10 +511,9 @@ impl Group {
         self.found();
     }
 
-    fn on_election(&mut self, now: Instant, output: election::Output, answer_urgent: bool, sink: &mut Sink) {
+    fn on_election(&mut self, now: Instant, output: election::Output, sink: &mut Sink) {
         match output {
             election::Output::Send { to, body, urgent } => {
-                let urgent = urgent || (answer_urgent && matches!(body, HeartbeatBody::Answer(_)));
                 let heartbeat = GroupHeartbeat { group: self.id, view: self.view, body };
                 sink.push_back(Out::Heartbeat { to, heartbeat, urgent });
             }
@@ -593,6 +574,11 @@ impl Group {
             }
             broadcast::Output::Decided { upto } => self.apply(upto, sink),
             broadcast::Output::Freeze => self.freeze(now),
+            broadcast::Output::Thaw { snapshot } => {
+                if self.transfer.thaw(snapshot) {
+                    self.machine.thaw();
+                }
+            }
             broadcast::Output::Fetch { from, snapshot } => {
                 self.transfer.fetch(now, &self.machine, self.id, from, snapshot, sink);
             }
@@ -607,7 +593,6 @@ impl Group {
                 // client asks again under the same number. Reads have no effect, so they are refused.
                 self.waiting.clear();
                 self.founding_proposed = false;
-                self.progressed = now;
                 for read in self.reads.drain() {
                     self.refuse(read.origin, read.id, Refusal::NotLeader, sink);
                 }
@@ -621,39 +606,40 @@ impl Group {
         let digest = self.machine.freeze(index);
         if let Some((index, digest)) = digest {
             let snapshot = SnapshotId { index, digest, chain };
-            self.transfer.frozen(now, snapshot);
+            self.transfer.frozen(snapshot);
             self.broadcast.snapshot_frozen(now, snapshot);
         }
     }
 
     fn apply(&mut self, upto: LogIndex, sink: &mut Sink) {
-        while self.broadcast.applied() < upto {
-            let index = self.broadcast.applied();
+        let mut index = self.broadcast.applied();
+        while index < upto {
             let Some(entry) = self.broadcast.entry(index) else {
                 unreachable!("decided entries stay until they are applied");
             };
-            let body = entry.body.clone();
-            let outcome = match entry.kind {
-                EntryKind::Command => self.machine.apply(index, &body),
-                EntryKind::StopSign => machine::Applied::Nothing,
+            let applied = match entry.kind {
+                EntryKind::Command => self.machine.apply(index, &entry.body),
+                EntryKind::StopSign => Applied::Nothing,
             };
-            self.broadcast.applied_to(index + 1);
-            if matches!(outcome, machine::Applied::Map) {
-                sink.push_back(Out::Map);
-            }
-            if let Some(waiting) = self.waiting.front().copied()
-                && waiting.index == index
-            {
-                self.waiting.pop_front();
-                if let machine::Applied::Outcome(outcome) = outcome {
-                    self.reply(waiting.origin, waiting.id, outcome, sink);
-                }
-            }
             if self.observe {
                 let chain = self.broadcast.chain(index + 1).unwrap_or_default();
                 let digest = self.machine.digest();
                 sink.push_back(Out::Applied { group: self.id, index, chain, digest });
             }
+            self.answer(index, applied, sink);
+            index += 1;
+        }
+        self.broadcast.applied_to(upto);
+    }
+
+    /// Tells whoever proposed the entry at `index` what came of it.
+    fn answer(&mut self, index: LogIndex, applied: Applied, sink: &mut Sink) {
+        if matches!(applied, Applied::Map) {
+            sink.push_back(Out::Map);
+        }
+        let waiting = self.waiting.pop_front_if(|waiting| waiting.index == index);
+        if let (Some(waiting), Applied::Outcome(outcome)) = (waiting, applied) {
+            self.reply(waiting.origin, waiting.id, outcome, sink);
         }
     }
 

@@ -20,8 +20,6 @@ const PIECE: usize = 1 << 20;
 const RETRY: Duration = Duration::from_millis(500);
 /// After so long without a piece the source is given up.
 const GIVE_UP: Duration = Duration::from_secs(3);
-/// A frozen state that nobody pulls from for so long is let go: every write since costs memory.
-const THAW: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Fetch {
@@ -35,15 +33,20 @@ struct Fetch {
 /// The snapshot transfers of one replica.
 #[derive(Debug, Default)]
 pub(super) struct Transfer {
-    serving: Option<(SnapshotId, Instant)>,
+    serving: Option<SnapshotId>,
     fetch: Option<Fetch>,
     ready: Option<(SnapshotId, Machine)>,
 }
 
 impl Transfer {
     /// The state is frozen and may be pulled.
-    pub(super) const fn frozen(&mut self, now: Instant, snapshot: SnapshotId) {
-        self.serving = Some((snapshot, now));
+    pub(super) const fn frozen(&mut self, snapshot: SnapshotId) {
+        self.serving = Some(snapshot);
+    }
+
+    /// The broadcast offers the snapshot to nobody any more; true if it was the one that is frozen.
+    pub(super) fn thaw(&mut self, snapshot: SnapshotId) -> bool {
+        self.serving.take_if(|serving| *serving == snapshot).is_some()
     }
 
     /// Begins to fetch, unless this very snapshot is on its way or at hand.
@@ -91,11 +94,8 @@ impl Transfer {
     ) {
         match message {
             PeerMessage::SnapshotPull { snapshot, offset, .. } => {
-                let piece = match &mut self.serving {
-                    Some((serving, pulled)) if *serving == snapshot => {
-                        *pulled = now;
-                        machine.piece(offset, PIECE)
-                    }
+                let piece = match self.serving {
+                    Some(serving) if serving == snapshot => machine.piece(offset, PIECE),
                     _ => None,
                 };
                 let (bytes, last) = piece.unwrap_or_else(|| (Bytes::new(), false));
@@ -155,21 +155,14 @@ impl Transfer {
         }
     }
 
-    /// Asks again, gives a silent source up, lets an idle frozen state go.
+    /// Asks again, or gives a silent source up.
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
         group: GroupId,
-        machine: &mut Machine,
         broadcast: &mut Broadcast,
         sink: &mut Sink,
     ) {
-        if let Some((_, pulled)) = self.serving
-            && now.saturating_since(pulled) >= THAW
-        {
-            self.serving = None;
-            machine.thaw();
-        }
         let Some(fetch) = &self.fetch else { return };
         if now.saturating_since(fetch.heard) >= GIVE_UP {
             let snapshot = fetch.snapshot;
@@ -182,8 +175,6 @@ impl Transfer {
 
     /// When `handle_timeout` is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let thaw = self.serving.map(|(_, pulled)| pulled + THAW);
-        let fetch = self.fetch.as_ref().map(|fetch| (fetch.asked + RETRY).min(fetch.heard + GIVE_UP));
-        [thaw, fetch].into_iter().flatten().min()
+        self.fetch.as_ref().map(|fetch| (fetch.asked + RETRY).min(fetch.heard + GIVE_UP))
     }
 }

@@ -349,18 +349,19 @@ impl Node {
             match event {
                 LinkEvent::Up { link, remote, role, addr } => self.on_up(now, link, remote.node, role, addr),
                 LinkEvent::Down { link, remote, .. } => self.on_down(link, remote.node),
-                LinkEvent::Deliver { link, message, .. } => self.on_message(now, link, &message, true),
-                LinkEvent::Datagram { link, message } => self.on_message(now, link, &message, false),
-                LinkEvent::Writable { .. } => {}
+                LinkEvent::Deliver { link, message, .. } | LinkEvent::Datagram { link, message } => {
+                    self.on_message(now, link, &message);
+                }
+                LinkEvent::Writable { link, .. } => self.on_writable(now, link),
             }
         }
         self.settle(now);
     }
 
-    fn on_message(&mut self, now: Instant, link: LinkId, message: &Bytes, reliable: bool) {
+    fn on_message(&mut self, now: Instant, link: LinkId, message: &Bytes) {
         match self.links.get(&link).copied() {
             Some(Remote { role: Role::Peer, node, .. }) => {
-                self.on_peer_message(now, link, node, message, reliable);
+                self.on_peer_message(now, link, node, message);
             }
             Some(Remote { role: Role::Client(rights), .. }) => {
                 self.on_client_message(now, link, rights, message);
@@ -376,6 +377,18 @@ impl Node {
             self.events.push_back(Event::Peer { node, addr, up: true });
             info!(self.log, "peer is up"; "peer" => node.short(), "addr" => %addr);
         }
+    }
+
+    /// Groups whose messages a full link refused find out what is missing, and send it again.
+    fn on_writable(&mut self, now: Instant, link: LinkId) {
+        let Some(remote) = self.links.get(&link).copied() else { return };
+        for id in self.outbox.unblocked(remote.node) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.writable(now, remote.node, &mut self.sink);
+                self.dirty.insert(id);
+            }
+        }
+        self.drain_sink(now);
     }
 
     fn on_down(&mut self, link: LinkId, node: NodeId) {

@@ -1,12 +1,12 @@
 //! From groups to links: one encoding for several receivers, heartbeats of all groups together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use haystack_wire::Instant;
 use haystack_wire::codec::Encode;
 use haystack_wire::frame::Class;
-use haystack_wire::ids::NodeId;
+use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::link::{Endpoint, SendError};
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::election::GroupHeartbeat;
@@ -23,6 +23,8 @@ const HEARTBEATS_PER_MESSAGE: usize = 256;
 pub(super) struct Outbox {
     heartbeats: BTreeMap<NodeId, Vec<GroupHeartbeat>>,
     urgent: BTreeMap<NodeId, Vec<GroupHeartbeat>>,
+    /// Groups whose messages to a process were refused by a full link.
+    blocked: BTreeMap<NodeId, BTreeSet<GroupId>>,
     scratch: BytesMut,
 }
 
@@ -44,8 +46,16 @@ impl Outbox {
     ) {
         let bytes = self.encode(message);
         for node in to {
-            send(now, endpoint, stats, *node, Class::Broadcast, bytes.clone());
+            let sent = send(now, endpoint, stats, *node, Class::Broadcast, bytes.clone());
+            if let (Err(SendError::WouldBlock), PeerMessage::Broadcast { group, .. }) = (sent, message) {
+                self.blocked.entry(*node).or_default().insert(*group);
+            }
         }
+    }
+
+    /// Takes out the groups whose messages to `node` were refused.
+    pub(super) fn unblocked(&mut self, node: NodeId) -> BTreeSet<GroupId> {
+        self.blocked.remove(&node).unwrap_or_default()
     }
 
     /// Sends a part of a snapshot transfer.
@@ -58,7 +68,8 @@ impl Outbox {
         stats: &mut Stats,
     ) {
         let bytes = self.encode(message);
-        send(now, endpoint, stats, to, Class::Bulk, bytes);
+        // A piece that does not fit is asked for again.
+        let _ = send(now, endpoint, stats, to, Class::Bulk, bytes);
     }
 
     /// Keeps a heartbeat until the end of the turn.
@@ -78,7 +89,7 @@ impl Outbox {
                     let bytes = self.encode(&PeerMessage::Heartbeats(heartbeats));
                     heartbeats = rest;
                     if urgent {
-                        send(now, endpoint, stats, to, Class::Membership, bytes);
+                        let _ = send(now, endpoint, stats, to, Class::Membership, bytes);
                     } else {
                         match endpoint.link_to(to) {
                             // A heartbeat that does not fit is a heartbeat lost: the next round makes it good.
@@ -100,14 +111,13 @@ pub(super) fn send(
     to: NodeId,
     class: Class,
     bytes: Bytes,
-) {
-    let Some(link) = endpoint.link_to(to) else {
-        stats.drop_no_link += 1;
-        return;
-    };
-    match endpoint.send(now, link, class, bytes) {
+) -> Result<(), SendError> {
+    let link = endpoint.link_to(to).ok_or(SendError::Gone);
+    let sent = link.and_then(|link| endpoint.send(now, link, class, bytes));
+    match &sent {
         Ok(()) => {}
         Err(SendError::WouldBlock) => stats.drop_backpressure += 1,
         Err(_) => stats.drop_no_link += 1,
     }
+    sent
 }

@@ -22,7 +22,6 @@ impl Node {
         link: LinkId,
         from: NodeId,
         message: &Bytes,
-        reliable: bool,
     ) {
         let message = match decode_whole(message, "peer message") {
             Ok(message) => message,
@@ -49,7 +48,7 @@ impl Node {
                         self.stats.drop_no_group += 1;
                         continue;
                     };
-                    if group.on_heartbeat(now, from, heartbeat, reliable, &mut self.sink) {
+                    if group.on_heartbeat(now, from, heartbeat, &mut self.sink) {
                         self.dirty.insert(heartbeat.group);
                     } else {
                         self.stats.drop_stranger += 1;
@@ -146,7 +145,8 @@ impl Node {
 
     pub(super) fn send_directory(&mut self, now: Instant, to: NodeId, message: DirectoryMessage) {
         let bytes = self.outbox.encode(&PeerMessage::Directory(message));
-        super::outbox::send(now, &mut self.endpoint, &mut self.stats, to, Class::Client, bytes);
+        // Founding asks again for what it needs.
+        let _ = super::outbox::send(now, &mut self.endpoint, &mut self.stats, to, Class::Client, bytes);
     }
 
     /// Asks a member for the map, and looks after processes that were declared dead.
