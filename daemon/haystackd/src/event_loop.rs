@@ -98,6 +98,8 @@ pub(crate) struct Parts {
     pub(crate) life: LifeFile,
     /// Who is told.
     pub(crate) reporter: Reporter,
+    /// Whether the cluster has no other daemon.
+    pub(crate) alone: bool,
     /// Whether SIGHUP means that the terminal is gone.
     pub(crate) on_terminal: bool,
     /// The log.
@@ -429,7 +431,7 @@ impl EventLoop {
                 Event::Applied { .. } => {}
                 Event::Stopped { last_majority } => {
                     self.phase = Phase::Over;
-                    tell_stopped(log, last_majority);
+                    tell_stopped(log, self.parts.alone, last_majority);
                 }
             }
         }
@@ -451,8 +453,10 @@ impl EventLoop {
 }
 
 /// The last word of a clean stop.
-fn tell_stopped(log: &Logger, last_majority: bool) {
-    if last_majority {
+fn tell_stopped(log: &Logger, alone: bool, last_majority: bool) {
+    if alone {
+        warn!(log, "stopped. This was the only daemon of the cluster: what it stored is gone with it");
+    } else if last_majority {
         warn!(
             log,
             "stopped. ONE MORE STOP WOULD LOSE DATA: only just a majority is left of some partitions. Start this \

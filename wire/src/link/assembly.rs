@@ -99,15 +99,11 @@ impl Assembly {
             }
             whole.freeze()
         };
-<<<<<<< HEAD
-        if message.len() == total && crc32fast::hash(&message) == crc { Ok(message) } else { Err(Contradiction) }
-=======
         if message.len() == total && crc32fast::hash(&message) == crc {
             Ok(message)
         } else {
             Err(Contradiction)
         }
->>>>>>> links
     }
 }
 

@@ -205,11 +205,7 @@ impl Endpoint {
             features: Some(FEATURES),
             random: Some(call.random),
             cookie: (!call.cookie.is_empty()).then_some(&call.cookie),
-<<<<<<< HEAD
-            reset_token: self.config.keys.own_reset_token(self.config.network, call.local_id),
-=======
             reset_token: self.config.keys.reset_token(self.config.network, call.local_id),
->>>>>>> links
             ..Parameters::default()
         };
         let mut out = Vec::new();
@@ -445,11 +441,7 @@ impl Endpoint {
             versions: Some(VERSIONS),
             features: Some(FEATURES),
             random: Some(half.random_b),
-<<<<<<< HEAD
-            reset_token: self.config.keys.own_reset_token(self.config.network, local_id),
-=======
             reset_token: self.config.keys.reset_token(self.config.network, local_id),
->>>>>>> links
             session: Some(half.told),
             ..Parameters::default()
         };
@@ -535,12 +527,8 @@ impl Endpoint {
         let Ok((tx, rx)) = Sealer::derive(&self.config.keys, active, &association) else { return };
         let told = parameters.session.unwrap_or_default();
         let party = self.party(header.sender(), header.role);
-<<<<<<< HEAD
-        let Some((id, fresh)) = self.settle_as_initiator(now, from, party, told, session_of(&random_b)) else {
-=======
         let Some((id, fresh)) = self.settle_as_initiator(now, from, party, told, session_of(&random_b))
         else {
->>>>>>> links
             return;
         };
         let remote_id = base_id(header.src_cid);
@@ -725,13 +713,8 @@ impl Endpoint {
             self.stats.dropped[reason.index()] += 1;
             return;
         }
-<<<<<<< HEAD
-        self.stats.reset_in += 1;
-        let client = link.role != Role::Peer;
-=======
         let client = link.role != Role::Peer;
         self.stats.reset_in += 1;
->>>>>>> links
         let called = self.handshakes.dials.get(&from).is_some_and(|dial| dial.call.is_some());
         // Clients answer no HELLO: they call themselves.
         if !client && !called {

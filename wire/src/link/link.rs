@@ -227,13 +227,9 @@ impl Link {
     /// Whether a datagram has messages that would have to be kept for others to arrive.
     fn keeps(&self, frames: &[u8]) -> bool {
         decode_frames(frames).any(|frame| match frame {
-<<<<<<< HEAD
-            Ok(Frame::Message { class, sequence, part, .. }) => self.recv[class.index()].keeps(sequence, part),
-=======
             Ok(Frame::Message { class, sequence, part, .. }) => {
                 self.recv[class.index()].keeps(sequence, part)
             }
->>>>>>> links
             _ => false,
         })
     }

@@ -410,12 +410,7 @@ impl Sent {
                 State::InFlight => false,
                 State::Lost => packet.sent_at + LOST_KEPT < now,
                 State::Passive => {
-<<<<<<< HEAD
-                    packet.sent_at + LOST_KEPT < now
-                        || self.largest_acked > Some(self.base + self.threshold)
-=======
                     packet.sent_at + LOST_KEPT < now || self.largest_acked > Some(self.base + self.threshold)
->>>>>>> links
                 }
             };
             if !settled {

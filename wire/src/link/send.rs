@@ -322,15 +322,8 @@ impl SendClass {
     /// `run` is lost and has to be sent again.
     pub(super) fn on_lost(&mut self, run: &Run) {
         // Neighbours become one again, so that a long burst of losses is a short queue.
-<<<<<<< HEAD
-        if let (
-            Some(Run::Whole { first, count, .. }),
-            Run::Whole { first: new_first, count: new_count, .. },
-        ) = (self.resend.back_mut(), run)
-=======
         if let (Some(Run::Whole { first, count, .. }), Run::Whole { first: new_first, count: new_count, .. }) =
             (self.resend.back_mut(), run)
->>>>>>> links
             && *first + u64::from(*count) == *new_first
             && let Some(sum) = count.checked_add(*new_count)
         {

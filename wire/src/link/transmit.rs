@@ -7,13 +7,7 @@ use super::link::{Context, Link};
 use super::loss::Outgoing;
 use super::path::Path;
 use super::send::{Filled, Run};
-<<<<<<< HEAD
-use crate::frame::{
-    Class, Extent, Frame, datagram_len, put_ack, put_datagram, strip_last_length,
-};
-=======
 use crate::frame::{Class, Extent, Frame, datagram_len, put_ack, put_datagram, strip_last_length};
->>>>>>> links
 use crate::time::{Duration, Instant};
 
 /// Bytes that classes 1 to 3 may send per turn: 8:3:1 (LINKS, classes).

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, ViewId};
+use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, Slot, ViewId};
 use haystack_wire::keys::Rights;
 use haystack_wire::message::broadcast::{BroadcastMessage, Entry, EntryKind};
-use haystack_wire::message::client::{Outcome, Refusal, Reply, Request, RequestBody, RouteHint};
+use haystack_wire::message::client::{Command, Outcome, Refusal, Reply, Request, RequestBody, RouteHint};
 use haystack_wire::message::directory::{FoundingList, PartitionMap};
 use haystack_wire::message::election::GroupHeartbeat;
 use haystack_wire::message::{PeerMessage, SnapshotId};
@@ -26,14 +26,17 @@ use crate::config::Config;
 use crate::directory::machine::DirectoryCommand;
 use crate::directory::placement::founding_map;
 use crate::election::{self, Election};
-use crate::store::Store;
+use crate::store::{Activity, Admission, Admitted, FrozenId, Limits, Pending, Store};
 
+use machine::Shape;
 pub use machine::{Applied, Machine};
 use reads::{Read, Reads};
 use transfer::Transfer;
 
 /// How often a leader looks for idle sessions.
-const EXPIRY_PERIOD: Duration = Duration::from_secs(5);
+const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
+/// Sessions looked at each time: all 100,000 within two minutes, some tens of microseconds at once.
+const EXPIRY_BUDGET: usize = 1_000;
 
 /// Who waits for an answer. Opaque to the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +115,7 @@ struct Waiting {
     index: LogIndex,
     origin: Origin,
     id: u64,
+    admission: Admission,
 }
 
 /// A replica of one group.
@@ -126,7 +130,10 @@ pub struct Group {
     broadcast: Broadcast,
     election: Election,
     machine: Machine,
+    shape: Shape,
     waiting: VecDeque<Waiting>,
+    pending: Pending,
+    activity: Activity,
     reads: Reads,
     transfer: Transfer,
     /// For group 0 until the map is decided: what to found.
@@ -136,7 +143,6 @@ pub struct Group {
     leader_heard: Instant,
     next_expiry: Instant,
     round: Duration,
-    session_ttl: Duration,
     observe: bool,
     may_lead: bool,
 }
@@ -163,18 +169,38 @@ impl Group {
             epoch: Epoch(0),
             history: HistoryId(0),
         };
-        let mut group = Self::new(config, me, founded, Machine::directory(), now, rng);
+        let mut group = Self::new(config, me, founded, None, now, rng);
         group.founding = Some(list.clone());
         group
     }
 
-    /// A group of the map, which starts empty in view 0.
-    pub fn data(config: &Config, me: NodeId, founded: Founded, store: Store, now: Instant, rng: Rng) -> Self {
-        Self::new(config, me, founded, Machine::Data(store), now, rng)
+    /// A group of the map that serves the slots from `first` to `last` and starts empty in view 0.
+    pub fn data(
+        config: &Config,
+        me: NodeId,
+        founded: Founded,
+        (first, last): (Slot, Slot),
+        limits: Limits,
+        now: Instant,
+        rng: Rng,
+    ) -> Self {
+        Self::new(config, me, founded, Some((first, last, limits)), now, rng)
     }
 
-    fn new(config: &Config, me: NodeId, founded: Founded, machine: Machine, now: Instant, rng: Rng) -> Self {
+    fn new(
+        config: &Config,
+        me: NodeId,
+        founded: Founded,
+        slots: Option<(Slot, Slot, Limits)>,
+        now: Instant,
+        rng: Rng,
+    ) -> Self {
         let Founded { id, replicas, epoch, history } = founded;
+        let machine = match slots {
+            None => Machine::directory(),
+            Some((first, last, limits)) => Machine::Data(Store::new(id, first, last, limits)),
+        };
+        let shape = Shape { group: id, slots };
         let rank = replicas.iter().position(|replica| *replica == me).unwrap_or(replicas.len());
         let broadcast = Broadcast::new(
             broadcast::Config {
@@ -201,7 +227,10 @@ impl Group {
             broadcast,
             election,
             machine,
+            shape,
             waiting: VecDeque::new(),
+            pending: Pending::default(),
+            activity: Activity::new(config.session_ttl),
             reads: Reads::default(),
             transfer: Transfer::default(),
             founding: None,
@@ -210,7 +239,6 @@ impl Group {
             leader_heard: now,
             next_expiry: now + EXPIRY_PERIOD,
             round: config.round,
-            session_ttl: config.session_ttl,
             observe: config.observe,
             may_lead: true,
         }
@@ -369,15 +397,27 @@ impl Group {
         command: Bytes,
         sink: &mut Sink,
     ) -> Handled {
-        let Machine::Data(store) = &mut self.machine else {
+        let Machine::Data(store) = &self.machine else {
             return self.refuse(origin, id, Refusal::Malformed, sink);
         };
-        if let Err(refusal) = store.admit(now, &command) {
-            return self.refuse(origin, id, refusal, sink);
-        }
+        let admission = match store.admit(&command, &self.pending) {
+            Ok(Admitted::Append(admission)) => admission,
+            Ok(Admitted::Answer(outcome)) => {
+                self.reply(origin, id, outcome, sink);
+                return Handled::Taken;
+            }
+            Err(Refusal::WrongGroup { slot, .. }) => {
+                return self.refuse(origin, id, Refusal::WrongGroup { slot, epoch: self.epoch }, sink);
+            }
+            Err(refusal) => return self.refuse(origin, id, refusal, sink),
+        };
         match self.broadcast.propose(Entry { kind: EntryKind::Command, body: command }) {
             Ok(index) => {
-                self.waiting.push_back(Waiting { index, origin, id });
+                if let Some(session) = admission.session {
+                    self.activity.note(now, session);
+                }
+                self.pending.add(&admission);
+                self.waiting.push_back(Waiting { index, origin, id, admission });
                 Handled::Taken
             }
             Err(ProposeError::Overloaded) => self.refuse(origin, id, Refusal::Overloaded, sink),
@@ -461,9 +501,11 @@ impl Group {
         if !self.leads() {
             return;
         }
-        let Machine::Data(store) = &mut self.machine else { return };
-        if let Some(body) = store.expiry_command(now, self.session_ttl) {
-            // Refused for lack of room: the next period tries again.
+        let Machine::Data(store) = &self.machine else { return };
+        let sessions = self.activity.idle(now, store, EXPIRY_BUDGET);
+        if !sessions.is_empty() {
+            let body = RequestBody::command(&Command::ExpireSessions { sessions });
+            // Refused for lack of room: they are found idle again.
             let _ = self.broadcast.propose(Entry { kind: EntryKind::Command, body });
         }
     }
@@ -474,7 +516,8 @@ impl Group {
         if !matches!(self.broadcast.role(), Role::Leader { .. }) {
             return None;
         }
-        let to = self.replicas.iter().copied().find(|node| *node != self.me && self.election.answers(*node))?;
+        let to =
+            self.replicas.iter().copied().find(|node| *node != self.me && self.election.answers(*node))?;
         let state = self.state(now);
         self.election.hand_over(now, &state, to);
         self.pump(now, sink);
@@ -580,7 +623,7 @@ impl Group {
                 }
             }
             broadcast::Output::Fetch { from, snapshot } => {
-                self.transfer.fetch(now, &self.machine, self.id, from, snapshot, sink);
+                self.transfer.fetch(now, &self.shape, from, snapshot, sink);
             }
             broadcast::Output::Install { snapshot } => {
                 self.machine = self.transfer.take(snapshot);
@@ -592,6 +635,7 @@ impl Group {
                 // Whoever waits here no longer learns from this replica what became of the entry: the
                 // client asks again under the same number. Reads have no effect, so they are refused.
                 self.waiting.clear();
+                self.pending = Pending::default();
                 self.founding_proposed = false;
                 for read in self.reads.drain() {
                     self.refuse(read.origin, read.id, Refusal::NotLeader, sink);
@@ -603,12 +647,11 @@ impl Group {
     fn freeze(&mut self, now: Instant) {
         let index = self.broadcast.applied();
         let Some(chain) = self.broadcast.chain(index) else { return };
-        let digest = self.machine.freeze(index);
-        if let Some((index, digest)) = digest {
-            let snapshot = SnapshotId { index, digest, chain };
-            self.transfer.frozen(snapshot);
-            self.broadcast.snapshot_frozen(now, snapshot);
-        }
+        let FrozenId { index: frozen, digest } = self.machine.freeze(index);
+        assert!(frozen == index, "the broadcast lets one frozen state go before it asks for another");
+        let snapshot = SnapshotId { index, digest, chain };
+        self.transfer.frozen(snapshot);
+        self.broadcast.snapshot_frozen(now, snapshot);
     }
 
     fn apply(&mut self, upto: LogIndex, sink: &mut Sink) {
@@ -638,6 +681,9 @@ impl Group {
             sink.push_back(Out::Map);
         }
         let waiting = self.waiting.pop_front_if(|waiting| waiting.index == index);
+        if let Some(waiting) = &waiting {
+            self.pending.remove(&waiting.admission);
+        }
         if let (Some(waiting), Applied::Outcome(outcome)) = (waiting, applied) {
             self.reply(waiting.origin, waiting.id, outcome, sink);
         }
