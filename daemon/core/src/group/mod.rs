@@ -94,6 +94,8 @@ pub enum Out {
         chain: u64,
         /// Digest of the state after it.
         digest: u128,
+        /// The entry's body.
+        body: Bytes,
     },
 }
 
@@ -206,7 +208,7 @@ impl Group {
             broadcast::Config {
                 me,
                 replicas: replicas.clone(),
-                limits: broadcast::Limits::default(),
+                limits: config.limits,
                 mutations: config.mutations,
             },
             now,
@@ -267,6 +269,11 @@ impl Group {
     /// Its broadcast, to look at.
     pub const fn broadcast(&self) -> &Broadcast {
         &self.broadcast
+    }
+
+    /// Its election, to look at.
+    pub const fn election(&self) -> &Election {
+        &self.election
     }
 
     /// Its state machine, to look at.
@@ -666,8 +673,8 @@ impl Group {
             };
             if self.observe {
                 let chain = self.broadcast.chain(index + 1).unwrap_or_default();
-                let digest = self.machine.digest();
-                sink.push_back(Out::Applied { group: self.id, index, chain, digest });
+                let (digest, body) = (self.machine.digest(), entry.body.clone());
+                sink.push_back(Out::Applied { group: self.id, index, chain, digest, body });
             }
             self.answer(index, applied, sink);
             index += 1;
