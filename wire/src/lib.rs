@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or draws global randomness: time, seed and bytes are arguments.
 
 pub mod codec;
+pub mod frame;
 pub mod ids;
 pub mod message;
 pub mod rng;
