@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Boot, GroupId, LinkEnd, NodeId};
-use haystack_wire::keys::{Rights, Role};
+use haystack_wire::keys::Role;
 use haystack_wire::link::{Endpoint, EndpointConfig, LinkEvent, LinkId, LinkStats, Transmit};
 use haystack_wire::message::admin::AdminRequest;
 use haystack_wire::message::client::{COMMAND_LIMIT, Write};
@@ -108,7 +108,7 @@ impl Client {
         let node = NodeId(rng.bytes());
         let endpoint = EndpointConfig {
             local: LinkEnd { node, boot: Boot(0) },
-            role: Role::Client(Rights::ALL),
+            role: config.keys.client_role(),
             network: config.network,
             keys: config.keys.clone(),
             accepts: false,
@@ -233,7 +233,7 @@ impl Client {
     }
 
     /// Counters of the links: traffic, losses, drops by reason.
-    pub const fn link_stats(&self) -> &LinkStats {
+    pub fn link_stats(&self) -> &LinkStats {
         self.endpoint.stats()
     }
 

@@ -7,8 +7,8 @@ use haystack_wire::ids::{GroupId, SessionId};
 use haystack_wire::link::LinkId;
 use haystack_wire::message::client::Refusal;
 
-use super::operation::{OpId, Work};
-use crate::error::Wait;
+use super::operation::{OpId, Operation, Work, write_key};
+use crate::error::{Ticket, Wait};
 
 /// Bits of a place's number in a mark.
 const PLACE_BITS: u32 = 20;
@@ -76,10 +76,14 @@ pub(super) struct Op {
     pub(super) group: GroupId,
     /// Its session and number, for ever.
     pub(super) session: Option<(SessionId, u64)>,
+    /// What the client acknowledged when it was numbered.
+    pub(super) ack_below: u64,
     /// How often it was sent.
     pub(super) attempts: u32,
     /// How often it moved on to another daemon since it last knew where to go.
     pub(super) turns: u32,
+    /// How often it went on after a refusal without a rest.
+    pub(super) jumps: u32,
     /// Attempts without an answer: bit `attempt % 64`.
     open: u64,
     /// An open attempt is not told apart any more: whatever is refused, that one may have been appended.
@@ -106,8 +110,10 @@ impl Op {
             wake: deadline,
             group,
             session: None,
+            ack_below: 0,
             attempts: 0,
             turns: 0,
+            jumps: 0,
             open: 0,
             lost: false,
             link: None,
@@ -115,6 +121,29 @@ impl Op {
             backoff: Duration::ZERO,
             refusal: None,
             bytes,
+        }
+    }
+
+    /// Names its write, if it is one that was numbered, or the one that it resolves.
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        match (&self.work, self.session) {
+            (Work::User(Operation::Resolve(ticket)), _) => Some(ticket.clone()),
+            (Work::User(Operation::Write(write)), Some((session, seq))) => {
+                Some(Ticket { session, seq, key: write_key(write).clone() })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) const fn is_resolve(&self) -> bool {
+        matches!(self.work, Work::User(Operation::Resolve(_)))
+    }
+
+    /// The group that it scans.
+    pub(super) const fn scanned(&self) -> Option<GroupId> {
+        match self.work {
+            Work::User(Operation::Scan { group, .. }) => Some(group),
+            _ => None,
         }
     }
 
