@@ -47,12 +47,19 @@
 //! with bit `8000` are critical: who does not know one refuses the datagram. Types `2a00`-`2aff` are never given a
 //! meaning: HELLO pads itself with one of them, so that skipping the unknown is exercised by every handshake.
 
+mod hint;
+mod parameters;
+
 use bytes::BufMut;
 use thiserror::Error;
 
 use crate::codec::{DecodeError, Reader, VARINT_MAX};
 use crate::ids::{Boot, LinkEnd, NetworkId, NodeId};
-use crate::keys::{KeyId, KeyRing, ResetToken, Rights, Role};
+use crate::keys::{KeyId, Rights, Role};
+
+pub use hint::{Reset, put_reset, put_version_negotiation};
+pub use parameters::Parameters;
+pub(crate) use parameters::put_grease;
 
 /// The version this program speaks by preference.
 pub const VERSION: u8 = 1;
@@ -321,101 +328,6 @@ pub fn peek(datagram: &[u8]) -> Result<Peeked, DropReason> {
     Ok(Peeked::VersionNegotiation { dst_cid, src_cid, versions })
 }
 
-/// Appends a VERNEG, the answer to a HELLO of a version outside `versions`, whose connection ids are given. It is
-/// always shorter than a HELLO.
-pub fn put_version_negotiation(
-    out: &mut Vec<u8>,
-    hello_src_cid: ConnectionId,
-    hello_dst_cid: ConnectionId,
-    versions: Versions,
-) {
-    let start = out.len();
-    put_shared(out, 0, VERSION_SHARED, LongKind::VerNeg, hello_src_cid);
-    out.put_u64(hello_dst_cid.0);
-    out.put_slice(&[versions.min, versions.max]);
-    out.put_u32(crc32fast::hash(&out[start..]));
-}
-
-/// Appends a RESET for a connection id that is not known here; nothing, and false, unless it is shorter than the
-/// datagram of `trigger_len` bytes that named the id, so that two processes which know nothing of each other
-/// fall silent.
-pub fn put_reset(
-    out: &mut Vec<u8>,
-    trigger_len: usize,
-    unknown: ConnectionId,
-    network: NetworkId,
-    keys: &KeyRing,
-) -> bool {
-    let token = keys.reset_token(network, unknown);
-    let len = RESET_HEADER_BYTES + if token.is_some() { TAG_BYTES } else { CRC_BYTES };
-    if len >= trigger_len {
-        return false;
-    }
-    let flags = if token.is_some() { SEALED } else { 0 };
-    let start = out.len();
-    put_shared(out, flags, VERSION_SHARED, LongKind::Reset, unknown);
-    match token {
-        Some(token) => out.put_slice(&token.0),
-        None => out.put_u32(reset_crc(network, &out[start..])),
-    }
-    true
-}
-
-fn reset_crc(network: NetworkId, header: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&network.0);
-    hasher.update(header);
-    hasher.finalize()
-}
-
-/// A RESET that arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reset {
-    /// The connection id that its sender does not know: ours of the other end, not our own.
-    pub unknown: ConnectionId,
-    flags: u8,
-    proof: Proof,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
-    Crc(u32),
-    Token(ResetToken),
-}
-
-impl Reset {
-    fn peek(flags: u8, unknown: ConnectionId, datagram: &[u8]) -> Result<Self, DropReason> {
-        let mut reader = Reader::new(&datagram[RESET_HEADER_BYTES..]);
-        let short = |_| DropReason::Short;
-        let proof = if flags & SEALED == 0 {
-            Proof::Crc(reader.u32("crc").map_err(short)?)
-        } else {
-            Proof::Token(ResetToken(reader.array("token").map_err(short)?))
-        };
-        reader.finish("reset").map_err(|_| DropReason::Authentic)?;
-        Ok(Self { unknown, flags, proof })
-    }
-
-    /// Checks the RESET against what the other end told of itself in the handshake: its reset token, or `None` if
-    /// the association is not sealed.
-    ///
-    /// # Errors
-    /// If it is sealed where it must not be, or the other way round, or does not match.
-    pub fn verify(&self, network: NetworkId, token: Option<&ResetToken>) -> Result<(), DropReason> {
-        let matches = match (self.proof, token) {
-            (Proof::Crc(_), Some(_)) => return Err(DropReason::Unsealed),
-            (Proof::Token(_), None) => return Err(DropReason::Sealed),
-            (Proof::Token(proof), Some(token)) => proof == *token,
-            (Proof::Crc(crc), None) => {
-                let mut header = [0; RESET_HEADER_BYTES];
-                put_shared(&mut &mut header[..], self.flags, VERSION_SHARED, LongKind::Reset, self.unknown);
-                crc == reset_crc(network, &header)
-            }
-        };
-        if matches { Ok(()) } else { Err(DropReason::Authentic) }
-    }
-}
-
 fn put_shared<B: BufMut>(out: &mut B, flags: u8, version: u8, kind: LongKind, dst_cid: ConnectionId) {
     out.put_slice(&[LONG | FIXED | flags, version]);
     out.put_slice(&MAGIC);
@@ -424,16 +336,18 @@ fn put_shared<B: BufMut>(out: &mut B, flags: u8, version: u8, kind: LongKind, ds
 }
 
 /// The fixed header of a short datagram.
-pub(crate) fn put_short_header(
-    out: &mut Vec<u8>,
+pub(crate) fn short_header(
     flags: u8,
     version: u8,
     dst_cid: ConnectionId,
     number: u64,
-) {
-    out.put_slice(&[FIXED | flags, version]);
-    out.put_u64(dst_cid.0);
-    out.put_u64(number);
+) -> [u8; SHORT_HEADER_BYTES] {
+    let mut header = [0; SHORT_HEADER_BYTES];
+    header[0] = FIXED | flags;
+    header[1] = version;
+    header[2..10].copy_from_slice(&dst_cid.0.to_be_bytes());
+    header[10..].copy_from_slice(&number.to_be_bytes());
+    header
 }
 
 /// The header of a long datagram of version 1.
@@ -524,124 +438,6 @@ impl LongHeader {
             _ if datagram[0] & KEY_PHASE != 0 => Err(DropReason::KeyPhase),
             _ => Ok(header),
         }
-    }
-}
-
-const CRITICAL: u16 = 0x8000;
-const VERSIONS_TYPE: u16 = CRITICAL | 1;
-const FEATURES_TYPE: u16 = 2;
-const RANDOM_TYPE: u16 = CRITICAL | 3;
-const COOKIE_TYPE: u16 = 4;
-const RESET_TOKEN_TYPE: u16 = 5;
-const SESSION_TYPE: u16 = CRITICAL | 6;
-const MESSAGE_TYPE: u16 = CRITICAL | 7;
-/// 256 types that never get a meaning.
-const GREASE_TYPE: u16 = 0x2a00;
-const PARAMETER_HEADER_BYTES: usize = 4;
-
-/// What a long datagram says beyond its header. Each at most once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parameters<'a> {
-    /// The versions its sender speaks. HELLO and WELCOME must have it.
-    pub versions: Option<Versions>,
-    /// Optional abilities of the sender, as bits.
-    pub features: Option<u64>,
-    /// The sender's share in the association's keys: random a in a HELLO, random b in a WELCOME.
-    pub random: Option<[u8; 16]>,
-    /// In a RETRY: to be returned in the next HELLO. At most [`COOKIE_MAX_BYTES`].
-    pub cookie: Option<&'a [u8]>,
-    /// What will prove a RESET of the sender's connection id; without keys there is none.
-    pub reset_token: Option<ResetToken>,
-    /// Which of the sessions that the two processes have had the sender means. Opaque here: the link's.
-    pub session: Option<u64>,
-    /// A message outside any association. At most 65,535 bytes.
-    pub message: Option<&'a [u8]>,
-}
-
-impl<'a> Parameters<'a> {
-    /// Appends the parameters.
-    ///
-    /// # Panics
-    /// If the cookie or the message is too long.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        if let Some(versions) = self.versions {
-            put_parameter(out, VERSIONS_TYPE, &[versions.min, versions.max]);
-        }
-        if let Some(features) = self.features {
-            put_parameter(out, FEATURES_TYPE, &features.to_be_bytes());
-        }
-        if let Some(random) = self.random {
-            put_parameter(out, RANDOM_TYPE, &random);
-        }
-        if let Some(cookie) = self.cookie {
-            assert!(cookie.len() <= COOKIE_MAX_BYTES, "a cookie of {} bytes", cookie.len());
-            put_parameter(out, COOKIE_TYPE, cookie);
-        }
-        if let Some(token) = self.reset_token {
-            put_parameter(out, RESET_TOKEN_TYPE, &token.0);
-        }
-        if let Some(session) = self.session {
-            put_parameter(out, SESSION_TYPE, &session.to_be_bytes());
-        }
-        if let Some(message) = self.message {
-            put_parameter(out, MESSAGE_TYPE, message);
-        }
-    }
-
-    /// Reads parameters to the end of `bytes`.
-    ///
-    /// # Errors
-    /// If one is unknown and critical, twice there, of the wrong length, or cut short.
-    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let mut parameters = Self::default();
-        while reader.remaining() > 0 {
-            let kind = reader.u16("parameter type")?;
-            let len = reader.u16("parameter length")?;
-            let mut value = Reader::new(reader.take(usize::from(len), "parameter")?);
-            match kind {
-                VERSIONS_TYPE => {
-                    let versions = Versions { min: value.u8("versions")?, max: value.u8("versions")? };
-                    once(&mut parameters.versions, versions)?;
-                }
-                FEATURES_TYPE => once(&mut parameters.features, value.u64("features")?)?,
-                RANDOM_TYPE => once(&mut parameters.random, value.array("random")?)?,
-                COOKIE_TYPE if usize::from(len) > COOKIE_MAX_BYTES => {
-                    return Err(DecodeError::TooLong("cookie"));
-                }
-                COOKIE_TYPE => once(&mut parameters.cookie, value.take(usize::from(len), "cookie")?)?,
-                RESET_TOKEN_TYPE => {
-                    once(&mut parameters.reset_token, ResetToken(value.array("reset token")?))?;
-                }
-                SESSION_TYPE => once(&mut parameters.session, value.u64("session")?)?,
-                MESSAGE_TYPE => once(&mut parameters.message, value.take(usize::from(len), "message")?)?,
-                _ if kind & CRITICAL != 0 => return Err(DecodeError::Invalid("critical parameter")),
-                _ => continue,
-            }
-            value.finish("parameter")?;
-        }
-        Ok(parameters)
-    }
-}
-
-fn once<T>(place: &mut Option<T>, value: T) -> Result<(), DecodeError> {
-    if place.replace(value).is_some() { Err(DecodeError::Invalid("repeated parameter")) } else { Ok(()) }
-}
-
-fn put_parameter(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    out.put_u16(kind);
-    out.put_u16(u16::try_from(value.len()).expect("a parameter holds less than 64 KiB"));
-    out.put_slice(value);
-}
-
-/// Appends a parameter without a meaning that brings what started at `start` to at least `len` bytes.
-pub(crate) fn put_grease(out: &mut Vec<u8>, start: usize, len: usize, counter: u64) {
-    let missing = (start + len).saturating_sub(out.len());
-    if missing > 0 {
-        out.put_u16(GREASE_TYPE | (counter & 0xff) as u16);
-        let padding = missing.saturating_sub(PARAMETER_HEADER_BYTES);
-        out.put_u16(u16::try_from(padding).expect("padding goes up to one datagram"));
-        out.put_bytes(0, padding);
     }
 }
 

@@ -129,7 +129,7 @@ pub enum KeyError {
 }
 
 /// 32 secret bytes. Shows nothing of itself.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Secret([u8; KEY_BYTES]);
 
 impl fmt::Debug for Secret {
@@ -288,6 +288,9 @@ impl KeyRing {
     /// What proves, to someone who was told it under the seal of a handshake, that a later RESET for this connection
     /// id comes from where the handshake came from. It is the same for every process with this ring, so that one
     /// which has forgotten the connection can still compute it. `None` without keys.
+    ///
+    /// Every process with this ring gives the token away to whoever asks with a datagram for this id: good enough
+    /// for a hint, since ids are random and used once, and for nothing else.
     pub fn reset_token(&self, network: NetworkId, id: ConnectionId) -> Option<ResetToken> {
         let key = self.keys.first()?;
         Some(ResetToken(key.secret.derive(&[LABEL_RESET, &network.0, &id.0.to_be_bytes()])))
