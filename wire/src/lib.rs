@@ -7,6 +7,7 @@ pub mod datagram;
 pub mod frame;
 pub mod ids;
 pub mod keys;
+pub mod link;
 pub mod message;
 pub mod rng;
 pub mod seal;
