@@ -14,7 +14,7 @@ pub struct Config {
     pub addresses: Vec<SocketAddr>,
     /// The client key, or the cluster key; empty for a cluster without keys.
     pub keys: KeyRing,
-    /// Hash of the cluster's name: [`NetworkId::of_name`].
+    /// Hash of the cluster's name: [`NetworkId::of_cluster`].
     pub network: NetworkId,
     /// Bounds of what the client holds.
     pub limits: Limits,
@@ -28,7 +28,7 @@ impl Config {
         Self {
             addresses,
             keys: KeyRing::empty(),
-            network: NetworkId::of_name(DEFAULT_CLUSTER_NAME),
+            network: NetworkId::of_cluster(DEFAULT_CLUSTER_NAME),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

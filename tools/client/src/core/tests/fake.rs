@@ -272,7 +272,7 @@ fn endpoint(node: NodeId, now: Instant, rng: &mut Rng) -> Endpoint {
     let config = EndpointConfig {
         local: LinkEnd { node, boot: Boot(0) },
         role: Role::Peer,
-        network: NetworkId::of_name("haystack"),
+        network: NetworkId::of_cluster("haystack"),
         keys: KeyRing::empty(),
         accepts: true,
         limits: Default::default(),

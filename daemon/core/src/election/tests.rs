@@ -1,0 +1,7 @@
+//! Elections among simulated replicas, over a matrix of links, in virtual time.
+
+mod faults;
+mod reads;
+mod rules;
+mod stable;
+mod world;
