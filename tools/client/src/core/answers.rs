@@ -8,6 +8,7 @@ use haystack_wire::message::client::{Outcome, Refusal, Reply, RouteHint};
 
 use super::operation::{Operation, Work};
 use super::ops::{Key, State};
+use super::servers::Suited;
 use super::{Answer, Client};
 use crate::error::Error;
 
@@ -60,7 +61,9 @@ impl Client {
                 op.end_attempt(attempt);
                 return self.on_session_expired(now, key);
             }
-            (Work::User(Operation::Get { .. }), Outcome::Read { at, found }) => Ok(Answer::Read { at, found }),
+            (Work::User(Operation::Get { .. }), Outcome::Read { at, found }) => {
+                Ok(Answer::Read { at, found })
+            }
             (Work::User(Operation::Get { stale: true, .. }), Outcome::Stale { view, at, age_ms, found }) => {
                 Ok(Answer::Stale { view, at, age_ms, found })
             }
@@ -132,17 +135,20 @@ impl Client {
     }
 
     fn on_not_leader(&mut self, now: Instant, link: LinkId, key: Key) {
-        let Some(op) = self.ops.get_mut(key) else { return };
+        let Some(op) = self.ops.get(key) else { return };
         let asked = self.servers.get(&link).map(|server| server.node);
         let group = self.groups.entry(op.group).or_default();
         if group.leader == asked {
             group.leader = None;
         }
-        if group.leader.is_some() {
-            // Straight to the leader that was named, if it can be reached; else someone may forward to it.
+        let named = group.leader.and_then(|leader| self.endpoint.link_to(leader));
+        let is_near = named.is_some_and(|link| self.suited(now, link) == Suited::Well);
+        let Some(op) = self.ops.get_mut(key) else { return };
+        if is_near {
             op.turns = 0;
             self.jump_or_rest(now, key);
         } else {
+            // Nobody leads, or it cannot be reached from here: another daemon may know better, or pass it on.
             op.turns = op.turns.wrapping_add(1);
             self.rest(now, key);
         }
@@ -201,7 +207,8 @@ impl Client {
     fn note_hint(&mut self, now: Instant, link: LinkId, hint: RouteHint) {
         self.note_epoch(now, link, hint.epoch);
         // A hint about a group that the map does not name would grow the table for nothing.
-        let is_known = self.map.as_ref().is_some_and(|map| map.partitions.iter().any(|p| p.group == hint.group));
+        let is_known =
+            self.map.as_ref().is_some_and(|map| map.partitions.iter().any(|p| p.group == hint.group));
         if let Some(leader) = hint.leader.filter(|_| is_known) {
             self.groups.entry(hint.group).or_default().leader = Some(leader);
             self.dial(now, leader);

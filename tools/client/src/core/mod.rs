@@ -23,7 +23,6 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Boot, GroupId, LinkEnd, NodeId};
-use haystack_wire::keys::Role;
 use haystack_wire::link::{Endpoint, EndpointConfig, LinkEvent, LinkId, LinkStats, Transmit};
 use haystack_wire::message::admin::AdminRequest;
 use haystack_wire::message::client::{COMMAND_LIMIT, Write};
