@@ -91,8 +91,6 @@ enum Waits {
     Page { group: GroupId, after: Option<u32>, id: OpId },
     /// For what became of an unknown write.
     Resolve { op: usize, id: OpId },
-    /// For nothing more.
-    Rest,
 }
 
 /// A place for one operation at a time.
@@ -154,7 +152,7 @@ impl Actor {
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.errands.is_empty()
-            && self.places.iter().all(|place| matches!(place.waits, Waits::Until(_) | Waits::Rest))
+            && self.places.iter().all(|place| matches!(place.waits, Waits::Until(_)))
     }
 
     /// Whether nothing but the user's own rhythm is waited for, for reports.
@@ -304,7 +302,7 @@ impl Actor {
                     self.rest(at, now);
                     on_page(who, record, group, after, &completion)?;
                 }
-                Waits::Until(_) | Waits::Rest => {}
+                Waits::Until(_) => {}
             }
         }
         Ok(())
@@ -435,7 +433,7 @@ impl Waits {
             Self::Answer { id, .. } | Self::Look { id, .. } | Self::Page { id, .. } | Self::Resolve { id, .. } => {
                 id == op
             }
-            Self::Until(_) | Self::Rest => false,
+            Self::Until(_) => false,
         }
     }
 }
@@ -458,10 +456,11 @@ fn settle(who: &str, now: u64, record: &mut Record, op: usize, answer: &Answer) 
     let asked = &record.history.ops[op];
     let name = record.keys[asked.key as usize].as_bytes();
     let group = group_of(record, answer, asked.session, name);
-    let Some(canon) = group.and_then(|group| record.canons.get(group)) else {
-        ensure!(false, Log, "{who} got an answer from group {group:?}, which applied nothing");
+    let Some(group) = group else {
+        ensure!(false, Integrity, "{who} got an answer to a read of a key that no group serves");
         return Ok(());
     };
+    let canon = record.canons.group(group);
     let (status, index) = match (answer, asked.action) {
         (Answer::Read { at, found }, Action::Get) => {
             canon.read(who, name, *at, found.as_ref())?;
@@ -499,7 +498,7 @@ fn settle(who: &str, now: u64, record: &mut Record, op: usize, answer: &Answer) 
         _ => record.seen.writes += 1,
     }
     let asked = &mut record.history.ops[op];
-    (asked.status, asked.end, asked.group) = (status, Some(now), group);
+    (asked.status, asked.end, asked.group) = (status, Some(now), Some(group));
     asked.position = Some(history::position(asked.action == Action::Get, index));
     Ok(())
 }
@@ -522,11 +521,10 @@ fn on_look(who: &str, record: &mut Record, key: u32, completion: &Completion) ->
     let Ok(Answer::Stale { at, found, .. }) = &completion.outcome else { return Ok(()) };
     record.seen.stale_reads += 1;
     let name = record.keys[key as usize].as_bytes();
-    let group = record.canons.group_of(name);
-    match group.and_then(|group| record.canons.get(group)) {
-        Some(canon) => canon.read(who, name, *at, found.as_ref()),
+    match record.canons.group_of(name) {
+        Some(group) => record.canons.group(group).read(who, name, *at, found.as_ref()),
         None => {
-            ensure!(at.0 == 0 && found.is_none(), Integrity, "{who} read at {at}, where nothing was applied");
+            ensure!(false, Integrity, "{who} got an answer to a read of a key that no group serves");
             Ok(())
         }
     }
@@ -537,11 +535,5 @@ fn on_page(who: &str, record: &mut Record, group: GroupId, after: Option<u32>, c
     let Ok(Answer::Page { at, pairs, more }) = &completion.outcome else { return Ok(()) };
     record.seen.pages += 1;
     let after = after.map(|key| record.keys[key as usize].as_bytes());
-    match record.canons.get(group) {
-        Some(canon) => canon.page(who, after, *at, pairs, *more),
-        None => {
-            ensure!(at.0 == 0 && pairs.is_empty() && !*more, Integrity, "{who} read a page of nothing");
-            Ok(())
-        }
-    }
+    record.canons.group(group).page(who, after, *at, pairs, *more)
 }

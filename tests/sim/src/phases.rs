@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use haystack_core::group::Group;
+use haystack_core::node::Node;
 use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::message::directory::Standing;
 
@@ -187,10 +189,20 @@ impl World {
         }
     }
 
+    /// Whether every group has a leader, in the core or not, that the core trusts.
     fn has_leaders(&self, core: &BTreeSet<usize>) -> bool {
-        let nodes: Vec<_> = core.iter().filter_map(|at| self.hosts[*at].daemon()).collect();
+        let running = self.daemons().filter(|at| self.hosts[*at].runs());
+        let nodes: Vec<_> = running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
+        let core: Vec<_> = core.iter().filter_map(|at| self.hosts[*at].daemon()).map(|daemon| &daemon.node).collect();
         (0..=self.scenario.partitions).map(GroupId).all(|id| {
-            nodes.iter().any(|daemon| daemon.node.groups().any(|group| group.id() == id && group.leads()))
+            nodes.iter().any(|node| {
+                let leads = node.groups().any(|group| group.id() == id && group.leads());
+                let trusts = |other: &&&Node| {
+                    let group = other.groups().find(|group| group.id() == id);
+                    group.and_then(Group::leader).is_some_and(|leader| leader.node == node.id())
+                };
+                leads && core.iter().filter(trusts).count() * 2 > core.len()
+            })
         })
     }
 

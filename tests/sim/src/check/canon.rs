@@ -173,6 +173,11 @@ impl Canons {
         self.map.as_ref()?.group_of(slot_of(key))
     }
 
+    /// The history of a group, begun if it was not yet: nothing applied is a history too.
+    pub(crate) fn group(&mut self, group: GroupId) -> &Canon {
+        self.groups.entry(group).or_insert_with(|| Canon::new(group))
+    }
+
     /// The history of a group, if anything was applied in it.
     pub(crate) fn get(&self, group: GroupId) -> Option<&Canon> {
         self.groups.get(&group)
