@@ -29,6 +29,8 @@ pub(crate) struct Nemesis {
     begun: u32,
     /// No fault begins any more.
     pub(crate) calm: bool,
+    /// Whose state directory is never lost: if all are, nothing is left that knows of the cluster.
+    keeper: u64,
     /// Whether a state directory was lost.
     pub(crate) wiped: bool,
     /// How often each kind began.
@@ -36,9 +38,10 @@ pub(crate) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(crate) fn new(dice: Dice) -> Self {
+    pub(crate) fn new(mut dice: Dice) -> Self {
         let hits = Fault::ALL.iter().map(|fault| (*fault, 0)).collect();
-        Self { dice, ongoing: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
+        let keeper = dice.u64();
+        Self { dice, keeper, ongoing: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
     }
 }
 
@@ -198,7 +201,8 @@ impl World {
             return Some(None);
         }
         let at = self.victim()?;
-        if !self.may_lose(at) {
+        let keeper = (self.nemesis.keeper % self.scenario.daemons as u64) as usize;
+        if !self.may_lose(at) || (fault == Fault::CrashAndWipe && at == keeper) {
             return None;
         }
         if fault == Fault::Stop {
