@@ -6,7 +6,7 @@ use haystack_wire::ids::{SessionId, Slot};
 use haystack_wire::message::client::{Command, Expect, Outcome, Refusal, Write};
 
 use super::sessions::{Session, Window, window};
-use super::{REPLY_OVERHEAD, RECORD_OVERHEAD, SESSION_OVERHEAD, Store};
+use super::{RECORD_OVERHEAD, REPLY_OVERHEAD, SESSION_OVERHEAD, Store};
 
 /// What the leader has appended and not applied yet: sums of [`Admission::growth`] and [`Admission::opens`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

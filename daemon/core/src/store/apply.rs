@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use haystack_wire::codec::decode_whole;
 use haystack_wire::ids::{LogIndex, SessionId, Version};
-use haystack_wire::message::client::{Command, Effect, Expect, Outcome, Refusal, SESSION_WINDOW, Versioned, Write};
+use haystack_wire::message::client::{
+    Command, Effect, Expect, Outcome, Refusal, SESSION_WINDOW, Versioned, Write,
+};
 
 use super::Store;
 use super::digest::{Digest, KeyHash};
@@ -58,14 +60,7 @@ impl Store {
         Outcome::SessionExpired
     }
 
-    fn write(
-        &mut self,
-        index: LogIndex,
-        id: SessionId,
-        seq: u64,
-        ack_below: u64,
-        write: &Write,
-    ) -> Outcome {
+    fn write(&mut self, index: LogIndex, id: SessionId, seq: u64, ack_below: u64, write: &Write) -> Outcome {
         let Some(session) = self.sessions.get(id) else { return self.expired() };
         let ack_below = ack_below.max(session.ack_below);
         match window(ack_below, seq) {
@@ -163,9 +158,8 @@ struct Changing<'s> {
 impl Changing<'_> {
     /// What a write does to what is there.
     fn decide<'w>(&mut self, old: Option<Record<'_>>, write: &'w Write) -> (Change<'w>, Effect) {
-        let found = |old: Option<Record<'_>>| {
-            old.map(|old| Versioned { value: old.share(), version: old.version })
-        };
+        let found =
+            |old: Option<Record<'_>>| old.map(|old| Versioned { value: old.share(), version: old.version });
         match write {
             Write::Put { value, .. } => (self.put(old, value), Effect::Written),
             Write::Cas { expect, value, .. } => {

@@ -2,8 +2,8 @@
 
 use haystack_wire::codec::{Decode, DecodeError, Reader};
 use haystack_wire::ids::{GroupId, LogIndex, SessionId, Slot, Version};
+use haystack_wire::message::COUNTER_LIMIT;
 use haystack_wire::message::client::{Effect, KEY_LIMIT, SESSION_WINDOW, VALUE_LIMIT};
-use haystack_wire::message::format::COUNTER_LIMIT;
 use thiserror::Error;
 
 use super::digest::KeyHash;

@@ -102,12 +102,7 @@ impl Inner {
     }
 
     /// The fences of the children from `first` to `last` together.
-    fn fences<'k>(
-        separators: &'k [Box<[u8]>],
-        first: usize,
-        last: usize,
-        fences: Fences<'k>,
-    ) -> Fences<'k> {
+    fn fences<'k>(separators: &'k [Box<[u8]>], first: usize, last: usize, fences: Fences<'k>) -> Fences<'k> {
         let low = first.checked_sub(1).map(|index| &*separators[index]);
         (low.or(fences.0), separators.get(last).map(|key| &**key).or(fences.1))
     }
