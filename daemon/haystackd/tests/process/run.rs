@@ -67,7 +67,7 @@ fn a_port_in_use_is_named() {
 fn a_second_daemon_in_one_state_directory_is_refused_and_told_by_whom() {
     let dir = tempfile::tempdir().unwrap();
     let first = Daemon::start(&mut haystackd(&args(&alone(free_port(), dir.path()))));
-    first.logs_until("listening");
+    first.logs_until("ready: every partition");
     let life = std::fs::read(dir.path().join("life")).unwrap();
     let (code, _, err) = outcome(&args(&alone(free_port(), dir.path())));
     assert_eq!(code, 73, "{err}");
