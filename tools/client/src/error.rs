@@ -95,7 +95,9 @@ impl Error {
     pub const fn is_definite(&self) -> bool {
         match self {
             Self::Unknown(_) => false,
-            Self::SessionExpired { maybe_applied, .. } | Self::HistoryForked { maybe_applied, .. } => !*maybe_applied,
+            Self::SessionExpired { maybe_applied, .. } | Self::HistoryForked { maybe_applied, .. } => {
+                !*maybe_applied
+            }
             Self::Refused(_)
             | Self::NeverApplied
             | Self::Unreachable(_)
@@ -189,9 +191,9 @@ impl fmt::Display for Reason<'_> {
                 write!(f, "slot {slot} is served by another partition since epoch {epoch}")
             }
             Refusal::Overloaded => f.write_str("the partition is overloaded; try again later"),
-            Refusal::Full => {
-                f.write_str("the memory limit is reached; delete something, or raise the limit of the daemons")
-            }
+            Refusal::Full => f.write_str(
+                "the memory limit is reached; delete something, or raise the limit of the daemons",
+            ),
             Refusal::TooLarge { limit } => write!(f, "the key or value is over the limit of {limit} bytes"),
             Refusal::OutOfWindow => f.write_str("the operation's number is outside its session's window"),
             Refusal::NotReady => f.write_str("the cluster is not ready; see `haystackctl status`"),
@@ -232,6 +234,8 @@ mod tests {
         );
         assert!(Error::Refused(Refusal::Full).to_string().contains("delete something"));
         assert!(Error::Unreachable(Wait::Map).to_string().contains("is the cluster founded?"));
-        assert!(Error::from(Usage::KeyTooLong { bytes: 9, limit: 8 }).to_string().contains("more than the 8"));
+        assert!(
+            Error::from(Usage::KeyTooLong { bytes: 9, limit: 8 }).to_string().contains("more than the 8")
+        );
     }
 }

@@ -60,7 +60,9 @@ impl Client {
                 op.end_attempt(attempt);
                 return self.on_session_expired(now, key);
             }
-            (Work::User(Operation::Get { .. }), Outcome::Read { at, found }) => Ok(Answer::Read { at, found }),
+            (Work::User(Operation::Get { .. }), Outcome::Read { at, found }) => {
+                Ok(Answer::Read { at, found })
+            }
             (Work::User(Operation::Get { stale: true, .. }), Outcome::Stale { view, at, age_ms, found }) => {
                 Ok(Answer::Stale { view, at, age_ms, found })
             }
@@ -201,7 +203,8 @@ impl Client {
     fn note_hint(&mut self, now: Instant, link: LinkId, hint: RouteHint) {
         self.note_epoch(now, link, hint.epoch);
         // A hint about a group that the map does not name would grow the table for nothing.
-        let is_known = self.map.as_ref().is_some_and(|map| map.partitions.iter().any(|p| p.group == hint.group));
+        let is_known =
+            self.map.as_ref().is_some_and(|map| map.partitions.iter().any(|p| p.group == hint.group));
         if let Some(leader) = hint.leader.filter(|_| is_known) {
             self.groups.entry(hint.group).or_default().leader = Some(leader);
             self.dial(now, leader);

@@ -57,10 +57,12 @@ impl Client {
             Some(name) => map.group_of(slot_of(name)),
             None => Some(op.scanned().unwrap_or(op.group)),
         };
-        let served = group.filter(|group| op.scanned().is_none() || map.partitions.iter().any(|p| p.group == *group));
+        let served =
+            group.filter(|group| op.scanned().is_none() || map.partitions.iter().any(|p| p.group == *group));
         // A valid map covers all slots, so that only a scan may name a group that it has not.
         let Some(group) = served else {
-            let error = op.scanned().map_or(Error::Unreachable(Wait::Map), |group| Usage::NoPartition(group).into());
+            let error =
+                op.scanned().map_or(Error::Unreachable(Wait::Map), |group| Usage::NoPartition(group).into());
             return self.complete(now, key, Err(error));
         };
         op.group = group;

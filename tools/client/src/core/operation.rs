@@ -138,7 +138,10 @@ pub struct Completion {
 #[derive(Debug)]
 pub(super) enum Work {
     User(Operation),
-    Admin { target: AdminTarget, request: AdminRequest },
+    Admin {
+        target: AdminTarget,
+        request: AdminRequest,
+    },
     /// Opens a session of its group.
     Open,
 }

@@ -251,7 +251,9 @@ mod tests {
 
     #[test]
     fn marks_name_operation_and_attempt_and_fit_a_varint() {
-        for (place, generation, attempt) in [(0, 0, 0), (5, 9, 63), ((1 << PLACE_BITS) - 1, GENERATION_MASK, 7)] {
+        for (place, generation, attempt) in
+            [(0, 0, 0), (5, 9, 63), ((1 << PLACE_BITS) - 1, GENERATION_MASK, 7)]
+        {
             let key = Key { place, generation };
             assert!(key.mark(attempt) <= VARINT_MAX);
             assert_eq!(Key::of_mark(key.mark(attempt)), (key, attempt));

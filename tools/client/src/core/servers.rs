@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::codec::decode_whole;
+use haystack_wire::frame::Class;
 use haystack_wire::ids::{Epoch, GroupId, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::LinkId;
-use haystack_wire::frame::Class;
 use haystack_wire::message::directory::PartitionMap;
 use haystack_wire::message::{ClientMessage, ServerMessage};
 
@@ -105,8 +105,12 @@ impl Client {
             self.stats.malformed += 1;
             return self.endpoint.close(now, link);
         }
-        let replaced: Vec<LinkId> =
-            self.servers.iter().filter(|(_, other)| other.addr == addr && !other.detached).map(|(link, _)| *link).collect();
+        let replaced: Vec<LinkId> = self
+            .servers
+            .iter()
+            .filter(|(_, other)| other.addr == addr && !other.detached)
+            .map(|(link, _)| *link)
+            .collect();
         let server = Server {
             node,
             addr,
@@ -174,7 +178,9 @@ impl Client {
 
     /// Asks a daemon for its map: for any that it has while it is a stranger, later for a newer one.
     pub(super) fn ask(&mut self, now: Instant, link: LinkId) {
-        let Some(server) = self.servers.get_mut(&link).filter(|server| server.asking != Asking::Asked) else { return };
+        let Some(server) = self.servers.get_mut(&link).filter(|server| server.asking != Asking::Asked) else {
+            return;
+        };
         let held = match &self.map {
             Some(map) if server.member => map.epoch,
             _ => Epoch(0),
@@ -262,10 +268,8 @@ impl Client {
 
     /// Takes a newer map, or that of another history or cluster: then sessions of the old one are gone.
     fn adopt(&mut self, now: Instant, map: PartitionMap) {
-        let forked = self
-            .map
-            .as_ref()
-            .is_some_and(|held| (held.cluster, held.history) != (map.cluster, map.history));
+        let forked =
+            self.map.as_ref().is_some_and(|held| (held.cluster, held.history) != (map.cluster, map.history));
         self.dial_nodes(now, &map);
         let served: std::collections::BTreeSet<GroupId> =
             map.partitions.iter().map(|partition| partition.group).collect();
@@ -292,8 +296,12 @@ impl Client {
     /// Tells all operations that are bound to the old history.
     fn fail_sessions(&mut self, now: Instant) {
         let Some(history) = self.map.as_ref().map(|map| map.history) else { return };
-        let bound: Vec<Key> =
-            self.ops.iter().filter(|(_, op)| op.session.is_some() || op.is_resolve()).map(|(key, _)| key).collect();
+        let bound: Vec<Key> = self
+            .ops
+            .iter()
+            .filter(|(_, op)| op.session.is_some() || op.is_resolve())
+            .map(|(key, _)| key)
+            .collect();
         for key in bound {
             self.fail_forked(now, key, history);
         }

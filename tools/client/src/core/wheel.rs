@@ -180,8 +180,11 @@ mod tests {
                     due.push(fired);
                 }
                 due.sort_unstable();
-                let expected: Vec<u32> =
-                    model.iter().filter(|(_, tick)| **tick <= now / TICK_NANOS).map(|(timer, _)| *timer).collect();
+                let expected: Vec<u32> = model
+                    .iter()
+                    .filter(|(_, tick)| **tick <= now / TICK_NANOS)
+                    .map(|(timer, _)| *timer)
+                    .collect();
                 assert_eq!(due, expected, "seed {seed}");
                 model.retain(|_, tick| *tick > now / TICK_NANOS);
                 let next = model.values().min().map(|tick| ticks(*tick));

@@ -118,9 +118,23 @@ fn one_run(seed: u64) -> [u64; 3] {
             Ok(Answer::NeverApplies) => never.push(value),
             Ok(Answer::Expired) => {}
             other => {
-                for (link, server) in &world.client.servers { println!("{link:?} {:?} {:?}", server, world.client.endpoint.remote(*link).map(|r| (r.addr, r.last_heard))); }
+                for (link, server) in &world.client.servers {
+                    println!(
+                        "{link:?} {:?} {:?}",
+                        server,
+                        world.client.endpoint.remote(*link).map(|r| (r.addr, r.last_heard))
+                    );
+                }
                 println!("now {:?} stats {:?}", world.now, world.client.stats());
-                for d in &world.daemons { println!("{:?} {:?} {:?} {:?}", d.node, d.addr, d.habit, &d.seen[d.seen.len().saturating_sub(5)..]); }
+                for d in &world.daemons {
+                    println!(
+                        "{:?} {:?} {:?} {:?}",
+                        d.node,
+                        d.addr,
+                        d.habit,
+                        &d.seen[d.seen.len().saturating_sub(5)..]
+                    );
+                }
                 panic!("seed {seed}: a healed cluster resolves: {other:?}")
             }
         }

@@ -11,14 +11,15 @@ use haystack_wire::Instant;
 use haystack_wire::codec::{decode_whole, encode_whole};
 use haystack_wire::frame::Class;
 use haystack_wire::ids::{
-    Boot, ClusterId, Epoch, GroupId, HistoryId, LinkEnd, LogIndex, NetworkId, NodeId, SessionId, Slot, Version, ViewId,
+    Boot, ClusterId, Epoch, GroupId, HistoryId, LinkEnd, LogIndex, NetworkId, NodeId, SessionId, Slot,
+    Version, ViewId,
 };
 use haystack_wire::keys::{KeyRing, Role};
 use haystack_wire::link::{Endpoint, EndpointConfig, LinkEvent, LinkId};
 use haystack_wire::message::admin::{AdminReply, AdminRequest};
 use haystack_wire::message::client::{
-    Command, Effect, Expect, Outcome, Pair, Refusal, Reply, Request, RequestBody, RouteHint, SESSION_WINDOW, Versioned,
-    Write,
+    Command, Effect, Expect, Outcome, Pair, Refusal, Reply, Request, RequestBody, RouteHint, SESSION_WINDOW,
+    Versioned, Write,
 };
 use haystack_wire::message::directory::{NodeInfo, Partition, PartitionMap};
 use haystack_wire::message::{ClientMessage, ServerMessage};
@@ -72,13 +73,14 @@ pub(super) struct Cluster {
 
 impl Cluster {
     fn new(id: u8, partitions: u32, nodes: &[(NodeId, SocketAddr)]) -> Self {
-        let partitions = even_partitions(partitions).into_iter().zip(1..).map(|((first, last), group)| Partition {
-            group: GroupId(group),
-            view: ViewId(0),
-            first,
-            last,
-            replicas: nodes.iter().map(|(node, _)| *node).collect(),
-        });
+        let partitions =
+            even_partitions(partitions).into_iter().zip(1..).map(|((first, last), group)| Partition {
+                group: GroupId(group),
+                view: ViewId(0),
+                first,
+                last,
+                replicas: nodes.iter().map(|(node, _)| *node).collect(),
+            });
         let map = PartitionMap {
             cluster: ClusterId([id; 16]),
             history: HistoryId(0),
@@ -89,8 +91,10 @@ impl Cluster {
                 .collect(),
             partitions: partitions.collect(),
         };
-        let leading = |index: usize| GroupState { leader: Some(index % nodes.len()), len: 1, ..GroupState::default() };
-        let groups = map.partitions.iter().enumerate().map(|(index, part)| (part.group, leading(index))).collect();
+        let leading =
+            |index: usize| GroupState { leader: Some(index % nodes.len()), len: 1, ..GroupState::default() };
+        let groups =
+            map.partitions.iter().enumerate().map(|(index, part)| (part.group, leading(index))).collect();
         Self { map: Some(map), groups, forwards: true }
     }
 
@@ -124,10 +128,18 @@ impl Cluster {
                 Command::OpenSession => group.open(request.group),
                 Command::Write { session, seq, ack_below, write } => {
                     let (Write::Put { key, .. } | Write::Delete { key } | Write::Cas { key, .. }) = &write;
-                    if owner(key) { group.write(request.group, session, seq, ack_below, &write) } else { wrong(key) }
+                    if owner(key) {
+                        group.write(request.group, session, seq, ack_below, &write)
+                    } else {
+                        wrong(key)
+                    }
                 }
                 Command::Resolve { session, seq, key } => {
-                    if owner(&key) { group.resolve(session, seq) } else { wrong(&key) }
+                    if owner(&key) {
+                        group.resolve(session, seq)
+                    } else {
+                        wrong(&key)
+                    }
                 }
                 Command::ExpireSessions { .. } => Outcome::Refused(Refusal::Malformed),
             },
@@ -182,7 +194,9 @@ impl GroupState {
                 let fits = match expect {
                     Expect::Absent => actual.is_none(),
                     Expect::Value(value) => actual.as_ref().is_some_and(|actual| actual.value == *value),
-                    Expect::Version(version) => actual.as_ref().is_some_and(|actual| actual.version == *version),
+                    Expect::Version(version) => {
+                        actual.as_ref().is_some_and(|actual| actual.version == *version)
+                    }
                 };
                 if fits {
                     self.data.insert(key.clone(), Versioned { value: value.clone(), version });
@@ -292,7 +306,8 @@ impl World {
         let nodes: Vec<(NodeId, SocketAddr)> =
             (0..daemons).map(|index| (NodeId([index as u8 + 1; 16]), addr(index))).collect();
         let cluster = Rc::new(RefCell::new(Cluster::new(1, partitions, &nodes)));
-        let daemons = nodes.iter().map(|(node, addr)| daemon(*node, *addr, &cluster, now, &mut rng)).collect();
+        let daemons =
+            nodes.iter().map(|(node, addr)| daemon(*node, *addr, &cluster, now, &mut rng)).collect();
         let mut config = Config::new(nodes.iter().map(|(_, addr)| *addr).collect());
         change(&mut config);
         let client = Client::new(config, now, rng.fork()).unwrap();
@@ -326,8 +341,10 @@ impl World {
         let nodes: Vec<(NodeId, SocketAddr)> =
             self.daemons.iter().map(|daemon| (NodeId(self.rng.bytes()), daemon.addr)).collect();
         let cluster = Rc::new(RefCell::new(Cluster::new(2, partitions, &nodes)));
-        self.daemons =
-            nodes.iter().map(|(node, addr)| daemon(*node, *addr, &cluster, self.now, &mut self.rng)).collect();
+        self.daemons = nodes
+            .iter()
+            .map(|(node, addr)| daemon(*node, *addr, &cluster, self.now, &mut self.rng))
+            .collect();
     }
 
     pub(super) fn submit(&mut self, operation: Operation, timeout_ms: u64) -> OpId {
@@ -364,7 +381,11 @@ impl World {
     fn step(&mut self, limit: Instant) -> bool {
         self.drain();
         let flight = self.flights.keys().next().map(|(at, _)| *at);
-        let timers = self.daemons.iter().filter(|daemon| daemon.alive).filter_map(|daemon| daemon.endpoint.poll_timeout());
+        let timers = self
+            .daemons
+            .iter()
+            .filter(|daemon| daemon.alive)
+            .filter_map(|daemon| daemon.endpoint.poll_timeout());
         let Some(next) = timers.chain(self.client.poll_timeout()).chain(flight).min() else { return false };
         if next > limit {
             return false;
@@ -396,7 +417,8 @@ impl World {
         for index in 0..self.daemons.len() {
             if self.daemons[index].alive {
                 self.serve(index);
-                while let Some(transmit) = self.daemons[index].endpoint.poll_transmit(self.now, &mut self.buf) {
+                while let Some(transmit) = self.daemons[index].endpoint.poll_transmit(self.now, &mut self.buf)
+                {
                     self.fly(self.daemons[index].addr, transmit.to);
                 }
             }
@@ -442,7 +464,11 @@ impl World {
                         let name = format!("{request:?} at {index}");
                         let act = self.daemons[index].script.pop_front();
                         if !matches!(act, Some(Act::Ignore)) {
-                            self.answer(index, link, &ServerMessage::Admin { id, reply: AdminReply::Done(name) });
+                            self.answer(
+                                index,
+                                link,
+                                &ServerMessage::Admin { id, reply: AdminReply::Done(name) },
+                            );
                         }
                     }
                 }
@@ -501,7 +527,13 @@ impl World {
     }
 }
 
-fn daemon(node: NodeId, addr: SocketAddr, cluster: &Rc<RefCell<Cluster>>, now: Instant, rng: &mut Rng) -> Daemon {
+fn daemon(
+    node: NodeId,
+    addr: SocketAddr,
+    cluster: &Rc<RefCell<Cluster>>,
+    now: Instant,
+    rng: &mut Rng,
+) -> Daemon {
     Daemon {
         node,
         addr,

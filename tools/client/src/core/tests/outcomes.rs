@@ -221,7 +221,10 @@ fn what_is_too_large_is_refused_at_once_by_name() {
     assert_eq!(submit(put("12345", "")), Error::Usage(Usage::KeyTooLong { bytes: 5, limit: 4 }));
     assert_eq!(submit(put("1", "123456789")), Error::Usage(Usage::ValueTooLong { bytes: 9, limit: 8 }));
     let expect = Expect::Value(Bytes::from("123456789"));
-    assert_eq!(submit(Operation::cas("1", expect, "")), Error::Usage(Usage::ValueTooLong { bytes: 9, limit: 8 }));
+    assert_eq!(
+        submit(Operation::cas("1", expect, "")),
+        Error::Usage(Usage::ValueTooLong { bytes: 9, limit: 8 })
+    );
 }
 
 #[test]
