@@ -6,7 +6,6 @@ use std::time::Duration;
 use haystack_wire::Instant;
 use haystack_wire::ids::HistoryId;
 use haystack_wire::message::admin::{GroupStatus, NodeStatus, Status};
-use haystack_wire::message::directory::Standing;
 
 use super::Node;
 use crate::group::{Group, Machine};

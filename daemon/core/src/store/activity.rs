@@ -1,6 +1,8 @@
 //! Which sessions are in use, as far as the leader saw.
 
+use bytes::Bytes;
 use haystack_wire::ids::{LogIndex, SessionId};
+use haystack_wire::message::client::{Command, EXPIRE_LIMIT, RequestBody};
 use haystack_wire::time::{Duration, Instant};
 
 use super::Store;
@@ -30,6 +32,12 @@ impl Activity {
         self.last.insert(session, now);
     }
 
+    /// The body of an entry that expires idle sessions, if there are any among the next `budget` ones: see [`Self::idle`].
+    pub fn expiry(&mut self, now: Instant, store: &Store, budget: usize) -> Option<Bytes> {
+        let sessions = self.idle(now, store, budget.min(EXPIRE_LIMIT));
+        (!sessions.is_empty()).then(|| RequestBody::command(&Command::ExpireSessions { sessions }))
+    }
+
     /// Looks at up to `budget` sessions, going round, and returns those of them that are idle, which are forgotten
     /// here: if the proposal to expire them fails, they are found again an idle time later. Call it about once a
     /// second; with a budget of a hundredth of the sessions, an idle one is found within 100 s.
@@ -55,5 +63,10 @@ impl Activity {
             }
         }
         idle
+    }
+
+    #[cfg(test)]
+    pub(super) fn noted(&self) -> usize {
+        self.last.len()
     }
 }

@@ -31,7 +31,7 @@ const WALK_LIMIT: usize = 32 * 1024;
 const MARK_STEP: u64 = 256 * 1024;
 
 /// Which state is frozen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrozenId {
     /// Entries below this are in it.
     pub index: LogIndex,
@@ -128,10 +128,10 @@ impl Frozen {
         if (*at..=offset).contains(&self.resume.0) { self.resume.clone() } else { (*at, mark.clone()) }
     }
 
-    /// Notes a position for later calls.
-    fn note(&mut self, at: u64, position: Position) {
+    /// Notes a position for later calls; `dear` if the way to it was long, whatever the distance in bytes.
+    fn note(&mut self, at: u64, position: Position, dear: bool) {
         let (last, _) = self.marks.range(..=at).next_back().expect("the start is marked");
-        if at - last >= MARK_STEP {
+        if dear || at - last >= MARK_STEP {
             self.marks.insert(at, position.clone());
         }
         self.resume = (at, position);
@@ -344,7 +344,8 @@ impl Store {
         }
         let last = position == Position::End;
         let beyond = last && next < offset;
-        frozen.note(next, position);
+        // Else readers in turn at different offsets would each have to walk the same long way for ever.
+        frozen.note(next, position, piece.budget == 0);
         if beyond {
             Chunk::Gone
         } else if piece.bytes.is_empty() && !last {

@@ -14,8 +14,8 @@
 //! | first time | appended | its effect, remembered until acknowledged |
 //! | again, reply remembered | the original reply, nothing appended | the original reply |
 //! | session unknown, of whatever group | `SessionExpired` (appended if the session may be opened by an entry not applied yet) | `SessionExpired` |
-//! | `seq` below the session's or its own `ack_below` | `Refused(OutOfWindow)` | `SessionExpired` |
-//! | `seq` at or beyond `ack_below + 64`, or 0 | `Refused(OutOfWindow)` | `Refused(OutOfWindow)` |
+//! | `seq` 0, or below the session's or its own `ack_below` | `Refused(OutOfWindow)` | `SessionExpired` |
+//! | `seq` at or beyond `ack_below + 64` | `Refused(OutOfWindow)` | `Refused(OutOfWindow)` |
 //! | slot of another group | `Refused(WrongGroup)` | `Refused(WrongGroup)`, unless a reply is remembered |
 //! | bytes without meaning | `Refused(Malformed)` | `Refused(Malformed)` |
 //! | fence, reply remembered | the reply, nothing appended | the reply |

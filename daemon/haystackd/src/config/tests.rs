@@ -51,7 +51,7 @@ fn the_smallest_file_has_a_default_for_everything_else() {
     assert_eq!(resolved.listen, "127.0.0.1:7400".parse().unwrap());
     assert_eq!(resolved.node.advertise, resolved.listen);
     assert_eq!(resolved.node.name, "thishost");
-    assert_eq!(resolved.node.network, haystack_wire::ids::NetworkId::default());
+    assert_eq!(resolved.node.network, haystack_wire::ids::NetworkId::of_cluster("haystack"));
     assert_eq!(resolved.state_dir, Path::new("/var/lib/haystack"));
     assert_eq!((resolved.levels, resolved.format), (Levels::default(), Format::Terminal));
 }

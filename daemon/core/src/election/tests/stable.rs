@@ -204,6 +204,24 @@ fn idle_rounds_cost_two_messages_per_pair_and_direction_and_no_memory() {
 }
 
 #[test]
+fn the_dead_and_lasting_trouble_are_asked_about_once_per_round() {
+    // One of three is dead; or three of five are, and the others can do nothing about it.
+    for (count, dead) in [(3, 1), (5, 3)] {
+        let mut world = World::new(1, count);
+        let leader = world.settle();
+        (1..=dead).for_each(|away| world.crash((leader + away) % count));
+        world.run(ms(3000));
+        let repeated = |world: &World| -> u64 {
+            let alive = world.replicas.iter().filter(|replica| replica.alive);
+            alive.map(|replica| replica.election.stats().asks_repeated).sum()
+        };
+        let before = repeated(&world);
+        world.run(ms(10_000));
+        assert_eq!(repeated(&world), before, "{count} replicas");
+    }
+}
+
+#[test]
 fn the_rounds_of_all_groups_of_a_node_end_together() {
     let mut world = World::new(3, 3);
     world.run(ms(1000));
