@@ -112,7 +112,6 @@ fn act(net: &mut Net, rng: &mut Rng, chaos: &Chaos, value: &mut u64) {
     if rng.chance(chaos.crash) && live.len() * 2 > chaos.count + 1 {
         net.crash(node);
     }
-    #[cfg(feature = "mutations")]
     if chaos.amnesia && rng.chance(0.03) {
         net.restart_without_memory(node);
     }
