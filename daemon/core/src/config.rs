@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use haystack_wire::ids::NetworkId;
+use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId};
 use haystack_wire::keys::KeyRing;
 use haystack_wire::message::client::VALUE_LIMIT;
 use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT};
@@ -30,7 +30,7 @@ pub struct Config {
     pub partitions: u32,
     /// Bytes of keys and values that this node stores before growing writes are refused.
     pub memory_limit: u64,
-    /// Largest value in bytes, up to 8 MiB.
+    /// Largest value in bytes, up to 1.5 MiB.
     pub value_limit: usize,
     /// Period of election rounds.
     pub round: Duration,
@@ -52,7 +52,9 @@ pub enum ConfigError {
     #[error("founders must be 1 to {FOUNDERS_LIMIT} different addresses, the same list on every host")]
     Founders,
     /// The own address is missing among the founders.
-    #[error("advertise = {0} is not among the founders: list it there, or set advertise to the address that is")]
+    #[error(
+        "advertise = {0} is not among the founders: list it there, or set advertise to the address that is"
+    )]
     NotAFounder(SocketAddr),
     /// `partitions` is out of range.
     #[error("partitions must be 1 to {GROUPS_LIMIT}")]
@@ -68,7 +70,7 @@ impl Config {
         Self {
             name: name.to_owned(),
             advertise,
-            network: NetworkId::default(),
+            network: NetworkId::of_cluster(DEFAULT_CLUSTER_NAME),
             keys: KeyRing::empty(),
             founder_names: founders.iter().map(SocketAddr::to_string).collect(),
             founders,
@@ -90,7 +92,9 @@ impl Config {
         let distinct: std::collections::BTreeSet<_> = self.founders.iter().collect();
         if self.name.is_empty() || self.name.len() > NAME_LIMIT {
             Err(ConfigError::Name)
-        } else if distinct.is_empty() || distinct.len() > FOUNDERS_LIMIT || distinct.len() != self.founders.len()
+        } else if distinct.is_empty()
+            || distinct.len() > FOUNDERS_LIMIT
+            || distinct.len() != self.founders.len()
         {
             Err(ConfigError::Founders)
         } else if !distinct.contains(&self.advertise) {

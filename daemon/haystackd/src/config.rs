@@ -64,7 +64,7 @@ pub(crate) struct Settings {
     /// destroy everything
     #[structopt(long, value_name = "WORDS")]
     pub(crate) insecure_listen_without_key: Option<String>,
-    /// How much to log: error, warning, info, debug or trace; then, where one part should differ, COMPONENT=LEVEL:
+    /// How much to log: error, warning, info, debug or trace (in debug builds); then, where one part should differ, COMPONENT=LEVEL:
     /// `info,links=debug` [default: info]
     #[structopt(long, value_name = "LEVELS")]
     pub(crate) log_level: Option<String>,
@@ -139,7 +139,7 @@ pub(crate) struct Resolved {
     /// The node's configuration.
     pub(crate) node: haystack_core::config::Config,
     /// The name that `node.network` stands for.
-    pub(crate) cluster: Option<String>,
+    pub(crate) cluster: String,
     /// Where to bind.
     pub(crate) listen: SocketAddr,
     /// Where the key came from.
@@ -157,9 +157,7 @@ impl fmt::Display for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = &self.node;
         writeln!(f, "name = {}", quoted(&node.name))?;
-        if let Some(cluster) = &self.cluster {
-            writeln!(f, "cluster = {}", quoted(cluster))?;
-        }
+        writeln!(f, "cluster = {}", quoted(&self.cluster))?;
         writeln!(f, "listen = \"{}\"", self.listen)?;
         writeln!(f, "advertise = \"{}\"", node.advertise)?;
         let names: Vec<String> = node.founder_names.iter().map(|name| quoted(name)).collect();

@@ -84,6 +84,9 @@ pub(crate) enum Failure {
     /// A local development cluster did not come up, or all of it died.
     #[error("{0}")]
     Dev(String),
+    /// Any of the others, which the log has told already.
+    #[error("{0}")]
+    Logged(Box<Failure>),
 }
 
 impl Failure {
@@ -98,6 +101,7 @@ impl Failure {
             Self::LifeWrite { .. } => 74,
             Self::Unresolved(_) => 75,
             Self::Config(_) => 78,
+            Self::Logged(failure) => failure.code(),
         }
     }
 

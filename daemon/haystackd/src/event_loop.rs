@@ -98,6 +98,8 @@ pub(crate) struct Parts {
     pub(crate) life: LifeFile,
     /// Who is told.
     pub(crate) reporter: Reporter,
+    /// Whether the cluster has no other daemon.
+    pub(crate) alone: bool,
     /// Whether SIGHUP means that the terminal is gone.
     pub(crate) on_terminal: bool,
     /// The log.
@@ -119,6 +121,8 @@ pub(crate) struct EventLoop {
     readable: bool,
     /// Whether sending stopped on its bound.
     unsent: bool,
+    /// Whether every partition has a leader, as last heard.
+    ready: bool,
     /// The datagram in `outbound` that the kernel had no room for goes there first.
     blocked: Option<SocketAddr>,
     inbound: Box<[u8]>,
@@ -157,6 +161,7 @@ impl EventLoop {
             // What arrived before the registration is read without an event.
             readable: true,
             unsent: false,
+            ready: false,
             blocked: None,
             inbound: vec![0; DATAGRAM_LIMIT].into_boxed_slice(),
             outbound: Vec::with_capacity(DATAGRAM_LIMIT),
@@ -401,28 +406,20 @@ impl EventLoop {
 
     /// Passes on what the node has to tell.
     fn tell(&mut self) {
-        let Parts { node, reporter, log, .. } = &mut self.parts;
-        while let Some(event) = node.poll_event() {
+        while let Some(event) = self.parts.node.poll_event() {
+            let Parts { reporter, log, .. } = &self.parts;
             match event {
                 Event::Ready => {
+                    self.ready = true;
                     info!(log, "ready: every partition has a leader");
                     reporter.ready("ready");
                 }
                 Event::NotReady => {
+                    self.ready = false;
                     warn!(log, "not ready: some partitions have no leader that answers");
                     reporter.waits("leaders of some partitions");
                 }
-                Event::Standing { standing, waits_for } => {
-                    match (standing, waits_for.is_empty()) {
-                        (Standing::Standby, _) => {
-                            warn!(log, "standby: has no vote"; "waits_for" => &waits_for)
-                        }
-                        (_, false) => info!(log, "waiting"; "for" => &waits_for),
-                        (_, true) => info!(log, "member of the cluster"),
-                    }
-                    let text = if waits_for.is_empty() { "leaders of all partitions" } else { &waits_for };
-                    reporter.waits(text);
-                }
+                Event::Standing { standing, waits_for } => self.tell_standing(standing, &waits_for),
                 Event::Peer { node, addr, up } => {
                     debug!(log, "peer"; "peer" => node.short(), "addr" => %addr, "up" => up);
                 }
@@ -430,21 +427,43 @@ impl EventLoop {
                     let leader = leader.map(|ballot| ballot.node.short());
                     debug!(log, "leader"; "group" => group.0, "leader" => leader);
                 }
+                // Only for checkers, and never asked for here.
                 Event::Applied { .. } => {}
                 Event::Stopped { last_majority } => {
-                    if last_majority {
-                        warn!(
-                            log,
-                            "stopped. ONE MORE STOP WOULD LOSE DATA: only just a majority is left of some partitions. \
-                             Start this daemon again, or replace it, before the next one stops"
-                        );
-                    } else {
-                        info!(log, "stopped");
-                    }
                     self.phase = Phase::Over;
+                    tell_stopped(log, self.parts.alone, last_majority);
                 }
             }
         }
+    }
+
+    fn tell_standing(&self, standing: Standing, waits_for: &str) {
+        let Parts { reporter, log, .. } = &self.parts;
+        match (standing, waits_for) {
+            (Standing::Standby, _) => {
+                warn!(log, "standby: this daemon has no vote"; "waits_for" => waits_for)
+            }
+            (_, "") => info!(log, "member of the cluster"),
+            (_, waits_for) => info!(log, "waiting"; "for" => waits_for),
+        }
+        if !self.ready {
+            reporter.waits(if waits_for.is_empty() { "leaders of all partitions" } else { waits_for });
+        }
+    }
+}
+
+/// The last word of a clean stop.
+fn tell_stopped(log: &Logger, alone: bool, last_majority: bool) {
+    if alone {
+        warn!(log, "stopped. This was the only daemon of the cluster: what it stored is gone with it");
+    } else if last_majority {
+        warn!(
+            log,
+            "stopped. ONE MORE STOP WOULD LOSE DATA: only just a majority is left of some partitions. Start this \
+             daemon again, or replace it, before the next one stops"
+        );
+    } else {
+        info!(log, "stopped");
     }
 }
 

@@ -26,6 +26,9 @@ fn main() -> ExitCode {
     match cli::parse().and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            if matches!(failure, Failure::Logged(_)) {
+                return ExitCode::from(&failure);
+            }
             // Not `eprintln!`, which would turn a closed standard error into a crash.
             let _ = writeln!(std::io::stderr(), "haystackd: {failure}");
             ExitCode::from(&failure)

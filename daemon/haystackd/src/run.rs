@@ -6,7 +6,7 @@ use std::path::Path;
 use haystack_core::node::Node;
 use haystack_wire::rng::Rng;
 use signal_hook_mio::v1_0::Signals;
-use slog::{Logger, info};
+use slog::{Logger, crit, info, warn};
 
 use crate::cli;
 use crate::clock::Clock;
@@ -14,7 +14,7 @@ use crate::config::{self, Resolved};
 use crate::error::Failure;
 use crate::event_loop::{CAUGHT, End, EventLoop, Parts};
 use crate::life::LifeFile;
-use crate::logging;
+use crate::logging::{self, Format};
 use crate::random;
 use crate::report::Reporter;
 use crate::socket::{SOCKET_BUFFER, Socket};
@@ -24,7 +24,15 @@ pub(crate) fn run(options: cli::Run) -> Result<(), Failure> {
     let resolved = config::load(options.config.as_deref(), options.settings)?;
     let log = logging::start(&resolved.levels, resolved.format, &resolved.node.name);
     let state_dir = resolved.state_dir.clone();
-    let end = serve(resolved, options.child_of_dev, &log);
+    let format = resolved.format;
+    let end = serve(resolved, options.child_of_dev, &log).map_err(|failure| match format {
+        // For people the sentence alone, without a time stamp, is clearer.
+        Format::Terminal => failure,
+        Format::Json => {
+            crit!(log, "{failure}"; "exit_code" => failure.code());
+            Failure::Logged(Box::new(failure))
+        }
+    });
     logging::flush();
     if end? == End::ParentGone {
         remove_state(&state_dir);
@@ -45,10 +53,11 @@ fn serve(resolved: Resolved, child_of_dev: bool, log: &Logger) -> Result<End, Fa
     tell_start(&resolved, &socket, log);
     let seed = random::bytes()?;
     let clock = Clock::start();
+    let alone = resolved.node.founders.len() == 1;
     let node = Node::new(resolved.node, identity, clock.now(), Rng::from_seed(seed), log.clone());
     let reporter = Reporter { to_dev: child_of_dev };
     let on_terminal = std::io::stderr().is_terminal();
-    let parts = Parts { node, clock, socket, signals, life, reporter, on_terminal, log: log.clone() };
+    let parts = Parts { node, clock, socket, signals, life, reporter, alone, on_terminal, log: log.clone() };
     let event_loop = EventLoop::new(parts)?;
     reporter.listening(resolved.listen);
     event_loop.run()
@@ -62,7 +71,7 @@ fn tell_start(resolved: &Resolved, socket: &Socket, log: &Logger) {
         "cluster" => &resolved.cluster, "sealed" => !node.keys.is_empty(),
         "state_dir" => %resolved.state_dir.display(), "version" => env!("CARGO_PKG_VERSION"));
     if node.keys.is_empty() && !resolved.listen.ip().is_loopback() {
-        slog::warn!(log, "without a key: whoever reaches this port can read, change and destroy everything");
+        warn!(log, "without a key: whoever reaches this port can read, change and destroy everything");
     }
     if let Ok((receive, send)) = socket.buffers()
         && receive.min(send) < SOCKET_BUFFER

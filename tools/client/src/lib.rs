@@ -30,10 +30,10 @@ pub mod core;
 mod error;
 
 pub use blocking::{CasOutcome, Connection, DEFAULT_PORT, Deleted, Options, Page, Resolved, StaleRead};
-pub use core::{AdminTarget, Answer, Completion, DEFAULT_CLUSTER_NAME, Limits, OpId, Operation, Timeouts};
+pub use core::{AdminTarget, Answer, Completion, Limits, OpId, Operation, Timeouts};
 pub use error::{Error, Ticket, Usage, Wait};
 
-pub use haystack_wire::ids::{GroupId, LogIndex, NodeId, Version};
+pub use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, GroupId, LogIndex, NodeId, Version};
 pub use haystack_wire::keys::{KeyError, KeyRing};
 pub use haystack_wire::message::admin::{AdminReply, AdminRequest, GroupStatus, NodeStatus, Status};
 pub use haystack_wire::message::client::{Effect, Expect, Pair, Refusal, Versioned, Write};

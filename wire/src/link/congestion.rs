@@ -6,6 +6,7 @@ use crate::time::{Duration, Instant};
 
 /// What one acknowledgement taught about the path.
 #[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "NewReno needs less than the controllers that come behind the same trait")]
 pub(super) struct AckSample {
     /// When it came.
     pub(super) now: Instant,

@@ -21,9 +21,11 @@ const THRESHOLD_INITIAL: u64 = 3;
 /// Packets remembered at most, equal to the receiver's packet window (LINKS, perfect links, 2). A path that swallows
 /// everything never gets there: see [`Sent::on_probe_timeout`].
 pub(super) const TRACKED_MAX: usize = 16_384;
-/// Packets that nobody waits for (lost, or not worth an acknowledgement) remembered at most (judgement: enough to
-/// notice spurious losses, little enough for an idle link).
-const TRACKED_IDLE_MAX: usize = 64;
+/// Packets that nobody waits for (lost, or not worth an acknowledgement) remembered at most, while they are young: the
+/// acknowledgement of a lost one may still come (judgement: a window of them).
+const SETTLED_MAX: usize = 1024;
+/// The same for old ones, and for an idle link.
+const SETTLED_OLD_MAX: usize = 64;
 /// Lost packets are forgotten after this; later than the assumed longest delay changes nothing (LINKS, EPFD).
 const LOST_KEPT: Duration = Duration::from_secs(10);
 /// From this many probe timeouts in a row on, everything in flight is taken for lost. Memory stays bounded on a
@@ -166,6 +168,7 @@ impl Sent {
     /// Whether one more packet can be remembered.
     pub(super) fn has_room(&self) -> bool {
         self.packets.len() < TRACKED_MAX
+            || self.packets.front().is_some_and(|first| first.state != State::InFlight)
     }
 
     /// Bytes in flight.
@@ -178,11 +181,6 @@ impl Sent {
         self.eliciting_in_flight > 0
     }
 
-    /// Probe timeouts since the last acknowledgement of something new.
-    pub(super) const fn timeouts(&self) -> u32 {
-        self.timeouts
-    }
-
     /// There is nothing more to send though the window is open: what is measured now says nothing of the path.
     pub(super) const fn set_app_limited(&mut self) {
         self.app_limited_until = self.delivered + self.in_flight + 1;
@@ -190,7 +188,11 @@ impl Sent {
 
     /// Notes the packet [`Sent::next`], which carried `runs`, as sent.
     pub(super) fn push(&mut self, now: Instant, packet: Outgoing, runs: &[Run]) {
-        while self.packets.len() >= TRACKED_IDLE_MAX && self.packets[0].state != State::InFlight {
+        while let Some(first) = self.packets.front()
+            && first.state != State::InFlight
+            && (self.packets.len() >= SETTLED_MAX
+                || self.packets.len() >= SETTLED_OLD_MAX && first.sent_at + LOST_KEPT < now)
+        {
             self.pop_front();
         }
         if self.in_flight == 0 {
@@ -433,7 +435,7 @@ impl Sent {
     /// Gives back memory that a busier time needed.
     pub(super) fn tidy(&mut self, now: Instant) {
         self.retire(now);
-        while self.packets.len() > TRACKED_IDLE_MAX && self.packets[0].state != State::InFlight {
+        while self.packets.len() > SETTLED_OLD_MAX && self.packets[0].state != State::InFlight {
             self.pop_front();
         }
         self.packets.shrink_to(8);

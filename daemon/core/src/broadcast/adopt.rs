@@ -366,7 +366,7 @@ impl Broadcast {
         }
         let promised =
             ballot == self.promised && self.accepted_round < ballot && ballot.node == self.peers[peer];
-        if !promised && !mutated!(self, PullUnchecked) {
+        if !promised {
             self.counters.drop_pull_unpromised += 1;
             self.nack(self.peers[peer]);
             return;

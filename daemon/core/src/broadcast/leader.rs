@@ -97,9 +97,16 @@ impl Broadcast {
     pub(super) fn follower_promised(&mut self, now: Instant, peer: usize, promised: Promised) {
         let Part::Leader(leader) = &mut self.part else { return };
         let follower = &mut leader.peers[peer];
-        if !matches!(follower.flow, Flow::Unpromised) {
-            self.counters.drop_repeated += 1;
-            return;
+        match follower.flow {
+            Flow::Unpromised => {}
+            Flow::Waiting => {
+                self.plan(now, peer);
+                return;
+            }
+            Flow::Open(_) => {
+                self.counters.drop_repeated += 1;
+                return;
+            }
         }
         if promised.decided > self.log.len() {
             // Rule 3. It cannot be as long as every rule is kept, and costs nothing to refuse.
@@ -121,7 +128,7 @@ impl Broadcast {
             self.counters.drop_not_leading += 1;
             return;
         }
-        let excused = mutated!(self, AckWithoutBallot) || mutated!(self, AckAcrossGap);
+        let excused = mutated!(self, AckWithoutBallot);
         assert!(excused || ack.len <= self.log.len(), "a follower accepts only what its leader has");
         let follower = &mut leader.peers[peer];
         let more = follower.acked.is_none_or(|acked| ack.len > acked);
@@ -186,17 +193,16 @@ impl Broadcast {
 
     pub(super) fn leader_timeout(&mut self, now: Instant) {
         let Part::Leader(leader) = &mut self.part else { return };
-        let mut unpromised = Vec::new();
+        let mut silent = Vec::new();
         for (peer, follower) in leader.peers.iter_mut().enumerate() {
             if !follower.retry.fire(now, &self.limits) {
                 continue;
             }
             match &mut follower.flow {
-                Flow::Unpromised => {
+                Flow::Unpromised | Flow::Waiting => {
                     follower.sent = now;
-                    unpromised.push(self.peers[peer]);
+                    silent.push(self.peers[peer]);
                 }
-                Flow::Waiting => {}
                 Flow::Open(stream) => {
                     self.counters.probes += 1;
                     stream.probe();
@@ -214,10 +220,10 @@ impl Broadcast {
             }
         }
         let ballot = leader.ballot;
-        if !unpromised.is_empty() {
+        if !silent.is_empty() {
             self.counters.prepares_again += 1;
             let message = self.prepare(ballot);
-            self.outputs.push_back(super::Output::Send { to: unpromised, message });
+            self.outputs.push_back(super::Output::Send { to: silent, message });
         }
     }
 }

@@ -421,10 +421,7 @@ impl Broadcast {
         assert!(self.compacted() <= self.applied, "only what is applied is compacted");
         let role = self.role();
         if let Role::Leader { ballot, ready } = role {
-            assert!(
-                mutated!(self, LeaderSkipsPromise) || ballot == self.promised,
-                "a leader keeps its own promise"
-            );
+            assert!(ballot == self.promised, "a leader keeps its own promise");
             assert!(!ready || self.accepted_round == ballot, "a leader has accepted its own log");
         }
         if role != self.told {

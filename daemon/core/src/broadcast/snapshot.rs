@@ -140,10 +140,18 @@ impl Broadcast {
         })
     }
 
+    /// Lets the frozen state go. Whoever was to get it waits for another.
     fn thaw(&mut self) {
-        if let Some(frozen) = self.snapshots.frozen.take() {
-            self.counters.thawed += 1;
-            self.outputs.push_back(Output::Thaw { snapshot: frozen.id });
+        let Some(frozen) = self.snapshots.frozen.take() else { return };
+        self.counters.thawed += 1;
+        self.outputs.push_back(Output::Thaw { snapshot: frozen.id });
+        let Part::Leader(leader) = &mut self.part else { return };
+        for peer in &mut leader.peers {
+            if let Flow::Open(stream) = &peer.flow
+                && stream.snapshot() == Some(frozen.id)
+            {
+                peer.flow = Flow::Waiting;
+            }
         }
     }
 
@@ -236,15 +244,6 @@ impl Broadcast {
         let Some(frozen) = self.snapshots.frozen else { return };
         if now.saturating_since(frozen.used) < self.limits.patience {
             return;
-        }
-        if let Part::Leader(leader) = &mut self.part {
-            for peer in &mut leader.peers {
-                if let Flow::Open(stream) = &peer.flow
-                    && stream.snapshot() == Some(frozen.id)
-                {
-                    peer.flow = Flow::Waiting;
-                }
-            }
         }
         self.thaw();
     }

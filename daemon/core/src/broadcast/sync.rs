@@ -16,7 +16,8 @@ use crate::mutation::mutated;
 pub(super) enum Flow {
     /// It has not promised this ballot: it is sent Prepare.
     Unpromised,
-    /// It needs a snapshot that is not frozen yet.
+    /// It needs a snapshot: one that is not frozen yet, or that was let go because nothing came from it. It is
+    /// sent Prepare, and planned for when it is heard from.
     Waiting,
     /// It is sent the log.
     Open(Stream),
@@ -120,10 +121,8 @@ impl Broadcast {
         };
         let Part::Leader(leader) = &mut self.part else { return };
         let follower = &mut leader.peers[peer];
-        // A follower that waits for a snapshot is planned for again when it is heard from.
-        let outstanding = matches!(flow, Flow::Open(_));
         follower.flow = flow;
-        follower.retry.answered(now, &self.limits, outstanding);
+        follower.retry.answered(now, &self.limits, true);
     }
 
     /// A follower has staged everything of its Sync below `from`.

@@ -178,7 +178,9 @@ impl Founding {
 
     /// A peer has introduced itself over a link from `at`.
     pub fn on_introduce(&mut self, now: Instant, from: NodeId, at: SocketAddr, message: &DirectoryMessage) {
-        let DirectoryMessage::Introduce { info, standing, cluster, founders_hash, .. } = message else { return };
+        let DirectoryMessage::Introduce { info, standing, cluster, founders_hash, .. } = message else {
+            return;
+        };
         if info.node != from || from == self.me.node {
             return;
         }
@@ -293,11 +295,15 @@ impl Founding {
                 }
             }
             DirectoryMessage::Founded(list) => self.on_founded(list),
-            DirectoryMessage::Query { list, subject, proposer } => self.on_query(from, list, subject, proposer),
+            DirectoryMessage::Query { list, subject, proposer } => {
+                self.on_query(from, list, subject, proposer)
+            }
             DirectoryMessage::Testify { list, subject, testimony, founded } => {
                 self.on_testify(now, list, subject, testimony, founded);
             }
-            DirectoryMessage::Introduce { .. } | DirectoryMessage::MapPull { .. } | DirectoryMessage::Map(_) => {}
+            DirectoryMessage::Introduce { .. }
+            | DirectoryMessage::MapPull { .. }
+            | DirectoryMessage::Map(_) => {}
         }
     }
 
@@ -466,14 +472,17 @@ impl Founding {
     /// If there is nothing to give up or a member of the cluster answers; the error says what to do.
     pub fn abandon(&mut self, now: Instant) -> Result<String, String> {
         match &self.phase {
-            Phase::Member { .. } => Err("this daemon is a member of a living cluster: nothing to abandon".to_owned()),
+            Phase::Member { .. } => {
+                Err("this daemon is a member of a living cluster: nothing to abandon".to_owned())
+            }
             Phase::Standby { cluster } if self.members_in_sight(*cluster) > 0 => Err(format!(
                 "cluster {} lives: {} of its members answer. Stop them first if its data is really to be given up",
                 cluster.short(),
                 self.members_in_sight(*cluster)
             )),
             Phase::Seeking | Phase::Counting { .. } => {
-                Ok("there is no old data here; the daemon founds as soon as all founders are ready".to_owned())
+                Ok("there is no old data here; the daemon founds as soon as all founders are ready"
+                    .to_owned())
             }
             Phase::Standby { .. } | Phase::Granted { .. } => {
                 if let Grant::Founded { list } | Grant::Granted { list, .. } = &self.life.grant {
@@ -484,7 +493,8 @@ impl Founding {
                 self.save();
                 self.enter(Phase::Seeking);
                 self.reconsider(now);
-                Ok("the old cluster is given up here; it founds anew once every founder gave it up".to_owned())
+                Ok("the old cluster is given up here; it founds anew once every founder gave it up"
+                    .to_owned())
             }
         }
     }
@@ -498,7 +508,8 @@ impl Founding {
         match &self.phase {
             Phase::Granted { list } => {
                 let (id, proposer) = (list_id(list), list.proposer);
-                let subjects: Vec<_> = list.founders.iter().map(|founder| (founder.node, founder.addr)).collect();
+                let subjects: Vec<_> =
+                    list.founders.iter().map(|founder| (founder.node, founder.addr)).collect();
                 for (subject, addr) in subjects {
                     let asked = self.seen_at(addr).filter(|seen| seen.up).map(|seen| seen.info.node);
                     if let Some(to) = asked {

@@ -40,7 +40,8 @@
 //!
 //! # Timing
 //! A period is the configured round, or four slowest-majority round trips if that is more, so that a question can
-//! be asked again twice within its round. An *election timeout* is two periods and the greatest jitter of half
+//! be asked again twice within its round. If a majority answers, but only after the rounds, the round is not
+//! counted and the period doubles by itself. An *election timeout* is two periods and the greatest jitter of half
 //! a period, so ten round trips. Rounds end on multiples of the period on the node's own clock: those of all
 //! groups end together and their heartbeats share datagrams. A fault is seen at the end of the second round
 //! after it at the latest, which is how a new leader comes to lead well within four election timeouts.
@@ -89,6 +90,8 @@ const ROUND_TRIPS: u32 = 4;
 const QUARTERS: u32 = 4;
 /// Longest period, whatever round trip is reported: the delay that the failure detectors assume at most.
 const PERIOD_LIMIT: Duration = Duration::from_secs(10);
+/// Rounds answered soon enough for half the period, after which a period that late answers have taught is halved.
+const QUICK_ROUNDS: u16 = 64;
 /// Unhappy rounds in which everyone is asked more often, to hear of a new leader soon; then it is the state of
 /// things and not worth the traffic.
 const HURRY_ROUNDS: u8 = 8;
@@ -202,6 +205,8 @@ pub struct Election {
     stats: Stats,
     /// Slowest round trip of the fastest majority.
     rtt: Duration,
+    /// Shortest period that late answers have taught, and the rounds since that could have been half as long.
+    learned: (Duration, u16),
     /// The highest ballot known, this replica's own claim with n = 0 included.
     highest: Ballot,
     /// Rounds from this question on began after `highest` last rose.
@@ -216,6 +221,10 @@ pub struct Election {
     fresh: Seq,
     /// Length of the present round's period.
     period: Duration,
+    /// When the present round began.
+    opened: Instant,
+    /// When a majority had answered it.
+    reached: Option<Instant>,
     /// When the present round is judged.
     closes: Instant,
     /// When unanswered questions are repeated.
@@ -254,6 +263,7 @@ impl Election {
             reads: Reads::default(),
             stats: Stats::default(),
             rtt: Duration::ZERO,
+            learned: (Duration::ZERO, 0),
             highest: claim,
             rise: 1,
             base: rng.u64() & NONCE_MASK,
@@ -262,6 +272,8 @@ impl Election {
             round: 0,
             fresh: 1,
             period: config.round,
+            opened: now,
+            reached: None,
             closes: now,
             repeat: None,
             takeover: None,

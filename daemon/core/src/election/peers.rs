@@ -19,6 +19,8 @@ pub(super) struct Peer {
     pub(super) answered: Seq,
     /// The newest question of ours that it answered while promised to the ballot we lead in.
     pub(super) confirmed: Seq,
+    /// The newest question of ours that it answered only after its round, and the round in which it did.
+    late: (Seq, Seq),
     /// Rounds in a row without its answer.
     pub(super) silent: u8,
     /// Its promise in that answer.
@@ -38,12 +40,25 @@ impl Peer {
             node,
             answered: 0,
             confirmed: 0,
+            late: (0, 0),
             silent: 0,
             promised: none,
             leader: none,
             happy: false,
             position: (none, LogIndex::ZERO, LogIndex::ZERO),
         }
+    }
+
+    /// Notes an answer that came after its round, in `round`; repetitions of earlier answers say nothing.
+    pub(super) fn take_late(&mut self, seq: Seq, round: Seq) {
+        if seq > self.answered.max(self.late.0) {
+            self.late = (seq, round);
+        }
+    }
+
+    /// Whether it answered in this round, be it to a question of an earlier one.
+    pub(super) fn speaks(&self, round: Seq) -> bool {
+        self.answered >= round || self.late.1 == round
     }
 
     /// Takes up an answer to question `seq`, unless it tells nothing that a newer or equal one has not told.

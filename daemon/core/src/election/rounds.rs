@@ -8,7 +8,7 @@ use haystack_wire::time::Duration;
 use super::peers::{Peer, SILENT_ROUNDS, Seq};
 use super::{
     Election, FOUNDING_PATIENCE, HURRY_ROUNDS, N_LIMIT, NONCE_MASK, Observed, Output, PATIENCE, PERIOD_LIMIT,
-    QUARTERS, ROUND_TRIPS, State,
+    QUARTERS, QUICK_ROUNDS, ROUND_TRIPS, State,
 };
 
 impl Election {
@@ -20,7 +20,6 @@ impl Election {
             self.leading = leads;
             self.stranded = 0;
             self.stats.reads_abandoned += self.reads.clear();
-            self.peers.iter_mut().for_each(|peer| peer.confirmed = 0);
         }
     }
 
@@ -33,7 +32,6 @@ impl Election {
         if ballot.n > 0 {
             self.rise = self.asked + 1;
             self.leaderless = 0;
-            self.takeover = None;
         }
     }
 
@@ -120,11 +118,16 @@ impl Election {
         self.count_for_reads(from, seq, ack.promised, state);
         if seq < self.round {
             self.stats.drop_stale_nonce += 1;
+            let round = self.round;
+            self.peers.get_mut(from).into_iter().for_each(|peer| peer.take_late(seq, round));
             return;
         }
         if !self.peers.get_mut(from).is_some_and(|peer| peer.take(seq, ack)) {
             self.stats.drop_duplicate += 1;
             return;
+        }
+        if self.reached.is_none() && self.peers.majority(|peer| peer.answered >= self.round) {
+            self.reached = Some(now);
         }
         let HeartbeatAck { promised, accepted_round, len, decided, .. } = *ack;
         let seen = Observed { promised, accepted_round, len, decided };
@@ -195,8 +198,8 @@ impl Election {
     pub(super) fn judge(&mut self, now: Instant, state: &State) {
         let round = self.round;
         let happy = self.happy(round, state);
-        let late = now > self.closes + self.period / 2;
-        if late && !happy && !self.void {
+        let late = !happy && !self.void && now > self.closes + self.period / 2;
+        if self.learn_period() || late {
             self.void = true;
             self.stats.rounds_void += 1;
             return;
@@ -214,10 +217,27 @@ impl Election {
             self.leaderless = self.leaderless.saturating_add(1);
         }
         self.judge_leader(now, happy, state);
-        if self.takeover.is_none() && !happy && self.may_take_over(state) {
+        if self.takeover.is_none() && self.may_take_over(state) {
             let jitter = u64::try_from(self.jitter().as_nanos()).unwrap_or(u64::MAX);
             self.takeover = Some(now + Duration::from_nanos(self.rng.below(jitter.max(1))));
         }
+    }
+
+    /// Lengthens the period if a majority answers, but too late: the round trip was told wrongly, or just grew.
+    /// Returns whether it did.
+    fn learn_period(&mut self) -> bool {
+        let (learned, quick) = self.learned;
+        if let Some(reached) = self.reached {
+            let soon = (reached - self.opened) * ROUND_TRIPS <= self.period / 2;
+            let quick = quick + u16::from(soon && learned > Duration::ZERO);
+            self.learned = if quick >= QUICK_ROUNDS { (learned / 2, 0) } else { (learned, quick) };
+            return false;
+        }
+        let short = self.period < PERIOD_LIMIT && self.peers.majority(|peer| peer.speaks(self.round));
+        if short {
+            self.learned = ((self.period * 2).min(PERIOD_LIMIT), 0);
+        }
+        short
     }
 
     fn judge_leader(&mut self, now: Instant, happy: bool, state: &State) {
@@ -239,6 +259,8 @@ impl Election {
         self.asked += 1;
         self.round = self.asked;
         self.period = self.stretched();
+        self.opened = now;
+        self.reached = self.peers.majority(|_| false).then_some(now);
         self.closes = next_close(now, self.period);
         self.repeat = Some(now + self.period / QUARTERS);
         let body = self.question(self.nonce(self.round, false), state);
@@ -268,7 +290,8 @@ impl Election {
     /// groups on the same nodes keep the same rounds.
     fn stretched(&self) -> Duration {
         let round = self.config.round;
-        let wanted = (self.rtt.min(PERIOD_LIMIT) * ROUND_TRIPS).min(PERIOD_LIMIT);
+        let measured = self.rtt.min(PERIOD_LIMIT) * ROUND_TRIPS;
+        let wanted = measured.max(self.learned.0).min(PERIOD_LIMIT);
         if wanted <= round {
             return round;
         }

@@ -20,7 +20,7 @@ macro_rules! counters {
 counters! {
     /// Rounds begun.
     rounds,
-    /// Rounds that ended late and without a good result, and so were not judged.
+    /// Rounds without a good result that were not counted, because they ended late or were too short.
     rounds_void,
     /// Questions sent again within their round, because an answer was missing.
     asks_repeated,

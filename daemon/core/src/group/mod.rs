@@ -4,36 +4,37 @@
 //! sent, answered or told goes into a [`Sink`], in order.
 
 mod machine;
+mod outputs;
 mod reads;
+mod requests;
 mod transfer;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, ViewId};
-use haystack_wire::keys::Rights;
+use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, Slot, ViewId};
+use haystack_wire::message::PeerMessage;
 use haystack_wire::message::broadcast::{BroadcastMessage, Entry, EntryKind};
-use haystack_wire::message::client::{Outcome, Refusal, Reply, Request, RequestBody, RouteHint};
+use haystack_wire::message::client::{Command, Reply, RequestBody, RouteHint};
 use haystack_wire::message::directory::{FoundingList, PartitionMap};
 use haystack_wire::message::election::GroupHeartbeat;
-use haystack_wire::message::{PeerMessage, SnapshotId};
 use haystack_wire::rng::Rng;
 
-use crate::broadcast::{self, Broadcast, ProposeError, Role};
+use crate::broadcast::{self, Broadcast, Role};
 use crate::config::Config;
-use crate::directory::machine::DirectoryCommand;
-use crate::directory::placement::founding_map;
 use crate::election::{self, Election};
-use crate::store::Store;
+use crate::store::{Activity, Admission, Limits, Pending, Store};
 
+use machine::Shape;
 pub use machine::{Applied, Machine};
-use reads::{Read, Reads};
+use reads::Reads;
 use transfer::Transfer;
 
 /// How often a leader looks for idle sessions.
-const EXPIRY_PERIOD: Duration = Duration::from_secs(5);
+const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
+/// Sessions looked at each time: all 100,000 within two minutes, some tens of microseconds at once.
+const EXPIRY_BUDGET: usize = 1_000;
 
 /// Who waits for an answer. Opaque to the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,7 @@ struct Waiting {
     index: LogIndex,
     origin: Origin,
     id: u64,
+    admission: Admission,
 }
 
 /// A replica of one group.
@@ -126,7 +128,10 @@ pub struct Group {
     broadcast: Broadcast,
     election: Election,
     machine: Machine,
+    shape: Shape,
     waiting: VecDeque<Waiting>,
+    pending: Pending,
+    activity: Activity,
     reads: Reads,
     transfer: Transfer,
     /// For group 0 until the map is decided: what to found.
@@ -136,7 +141,6 @@ pub struct Group {
     leader_heard: Instant,
     next_expiry: Instant,
     round: Duration,
-    session_ttl: Duration,
     observe: bool,
     may_lead: bool,
 }
@@ -163,18 +167,38 @@ impl Group {
             epoch: Epoch(0),
             history: HistoryId(0),
         };
-        let mut group = Self::new(config, me, founded, Machine::directory(), now, rng);
+        let mut group = Self::new(config, me, founded, None, now, rng);
         group.founding = Some(list.clone());
         group
     }
 
-    /// A group of the map, which starts empty in view 0.
-    pub fn data(config: &Config, me: NodeId, founded: Founded, store: Store, now: Instant, rng: Rng) -> Self {
-        Self::new(config, me, founded, Machine::Data(store), now, rng)
+    /// A group of the map that serves the slots from `first` to `last` and starts empty in view 0.
+    pub fn data(
+        config: &Config,
+        me: NodeId,
+        founded: Founded,
+        (first, last): (Slot, Slot),
+        limits: Limits,
+        now: Instant,
+        rng: Rng,
+    ) -> Self {
+        Self::new(config, me, founded, Some((first, last, limits)), now, rng)
     }
 
-    fn new(config: &Config, me: NodeId, founded: Founded, machine: Machine, now: Instant, rng: Rng) -> Self {
+    fn new(
+        config: &Config,
+        me: NodeId,
+        founded: Founded,
+        slots: Option<(Slot, Slot, Limits)>,
+        now: Instant,
+        rng: Rng,
+    ) -> Self {
         let Founded { id, replicas, epoch, history } = founded;
+        let machine = match slots {
+            None => Machine::directory(),
+            Some((first, last, limits)) => Machine::Data(Store::new(id, first, last, limits)),
+        };
+        let shape = Shape { group: id, slots };
         let rank = replicas.iter().position(|replica| *replica == me).unwrap_or(replicas.len());
         let broadcast = Broadcast::new(
             broadcast::Config {
@@ -201,7 +225,10 @@ impl Group {
             broadcast,
             election,
             machine,
+            shape,
             waiting: VecDeque::new(),
+            pending: Pending::default(),
+            activity: Activity::new(config.session_ttl),
             reads: Reads::default(),
             transfer: Transfer::default(),
             founding: None,
@@ -210,7 +237,6 @@ impl Group {
             leader_heard: now,
             next_expiry: now + EXPIRY_PERIOD,
             round: config.round,
-            session_ttl: config.session_ttl,
             observe: config.observe,
             may_lead: true,
         }
@@ -314,97 +340,6 @@ impl Group {
         true
     }
 
-    /// A request. The caller forwards what this replica does not lead.
-    pub fn on_request(
-        &mut self,
-        now: Instant,
-        origin: Origin,
-        rights: Rights,
-        request: &Request,
-        sink: &mut Sink,
-    ) -> Handled {
-        let id = request.id;
-        if request.history != self.history {
-            return self.refuse(origin, id, Refusal::HistoryForked { history: self.history }, sink);
-        }
-        let allowed = match &request.body {
-            RequestBody::Command(_) => rights.write,
-            RequestBody::Get { .. } | RequestBody::Scan { .. } => rights.read,
-        };
-        if !allowed {
-            return self.refuse(origin, id, Refusal::Forbidden, sink);
-        }
-        let Machine::Data(store) = &self.machine else {
-            return self.refuse(origin, id, Refusal::Malformed, sink);
-        };
-        if let RequestBody::Get { key, stale: true } = &request.body {
-            let outcome = Outcome::Stale {
-                view: self.view,
-                at: self.broadcast.applied(),
-                age_ms: now.saturating_since(self.leader_heard).as_millis() as u64,
-                found: store.get(key),
-            };
-            self.reply(origin, id, outcome, sink);
-            return Handled::Taken;
-        }
-        match self.broadcast.role() {
-            Role::Follower { .. } => return Handled::NotLeader(self.leader.map(|ballot| ballot.node)),
-            Role::Leader { ready: false, .. } => return self.refuse(origin, id, Refusal::NotReady, sink),
-            Role::Leader { ready: true, .. } => {}
-        }
-        match &request.body {
-            RequestBody::Command(command) => self.on_command(now, origin, id, command.clone(), sink),
-            RequestBody::Get { key, .. } => self.on_read(origin, id, reads::What::Get(key.clone()), sink),
-            RequestBody::Scan { after, limit } => {
-                self.on_read(origin, id, reads::What::Scan { after: after.clone(), limit: *limit }, sink)
-            }
-        }
-    }
-
-    fn on_command(
-        &mut self,
-        now: Instant,
-        origin: Origin,
-        id: u64,
-        command: Bytes,
-        sink: &mut Sink,
-    ) -> Handled {
-        let Machine::Data(store) = &mut self.machine else {
-            return self.refuse(origin, id, Refusal::Malformed, sink);
-        };
-        if let Err(refusal) = store.admit(now, &command) {
-            return self.refuse(origin, id, refusal, sink);
-        }
-        match self.broadcast.propose(Entry { kind: EntryKind::Command, body: command }) {
-            Ok(index) => {
-                self.waiting.push_back(Waiting { index, origin, id });
-                Handled::Taken
-            }
-            Err(ProposeError::Overloaded) => self.refuse(origin, id, Refusal::Overloaded, sink),
-            Err(ProposeError::NotLeader | ProposeError::Stopped) => {
-                self.refuse(origin, id, Refusal::NotReady, sink)
-            }
-        }
-    }
-
-    fn on_read(&mut self, origin: Origin, id: u64, what: reads::What, sink: &mut Sink) -> Handled {
-        match self.reads.push(Read { origin, id, what }) {
-            Ok(()) => Handled::Taken,
-            Err(_) => self.refuse(origin, id, Refusal::Overloaded, sink),
-        }
-    }
-
-    fn refuse(&self, origin: Origin, id: u64, refusal: Refusal, sink: &mut Sink) -> Handled {
-        self.reply(origin, id, Outcome::Refused(refusal), sink);
-        Handled::Taken
-    }
-
-    fn reply(&self, origin: Origin, id: u64, outcome: Outcome, sink: &mut Sink) {
-        // Only a forwarded request needs to learn the way.
-        let hint = origin.token.map(|_| self.hint());
-        sink.push_back(Out::Reply { origin, reply: Reply { id, hint, outcome } });
-    }
-
     /// Who leads, for clients.
     pub fn hint(&self) -> RouteHint {
         RouteHint { epoch: self.epoch, group: self.id, leader: self.leader.map(|ballot| ballot.node) }
@@ -461,9 +396,11 @@ impl Group {
         if !self.leads() {
             return;
         }
-        let Machine::Data(store) = &mut self.machine else { return };
-        if let Some(body) = store.expiry_command(now, self.session_ttl) {
-            // Refused for lack of room: the next period tries again.
+        let Machine::Data(store) = &self.machine else { return };
+        let sessions = self.activity.idle(now, store, EXPIRY_BUDGET);
+        if !sessions.is_empty() {
+            let body = RequestBody::command(&Command::ExpireSessions { sessions });
+            // Refused for lack of room: they are found idle again.
             let _ = self.broadcast.propose(Entry { kind: EntryKind::Command, body });
         }
     }
@@ -474,7 +411,8 @@ impl Group {
         if !matches!(self.broadcast.role(), Role::Leader { .. }) {
             return None;
         }
-        let to = self.replicas.iter().copied().find(|node| *node != self.me && self.election.answers(*node))?;
+        let to =
+            self.replicas.iter().copied().find(|node| *node != self.me && self.election.answers(*node))?;
         let state = self.state(now);
         self.election.hand_over(now, &state, to);
         self.pump(now, sink);
@@ -495,166 +433,6 @@ impl Group {
         self.transfer.on_message(now, from, self.id, message, &mut self.machine, &mut self.broadcast, sink);
         self.pump(now, sink);
         true
-    }
-
-    /// Routes outputs between the parts until all are quiet.
-    fn pump(&mut self, now: Instant, sink: &mut Sink) {
-        loop {
-            if let Some(output) = self.election.poll_output() {
-                self.on_election(now, output, sink);
-            } else if let Some(output) = self.broadcast.poll_output() {
-                self.on_broadcast_output(now, output, sink);
-            } else {
-                break;
-            }
-        }
-        self.found();
-    }
-
-    fn on_election(&mut self, now: Instant, output: election::Output, sink: &mut Sink) {
-        match output {
-            election::Output::Send { to, body, urgent } => {
-                let heartbeat = GroupHeartbeat { group: self.id, view: self.view, body };
-                sink.push_back(Out::Heartbeat { to, heartbeat, urgent });
-            }
-            election::Output::Lead { ballot } => self.broadcast.lead(now, ballot),
-            election::Output::StepDown => self.broadcast.step_down(now),
-            election::Output::Confirmed { nonce } => {
-                if let Some(asked) = self.reads.confirmed(nonce) {
-                    self.serve(asked, sink);
-                }
-            }
-            election::Output::Observed { from, seen } => {
-                let seen = broadcast::Observed {
-                    promised: seen.promised,
-                    accepted_round: seen.accepted_round,
-                    len: seen.len,
-                    decided: seen.decided,
-                };
-                self.broadcast.observe(now, from, seen);
-            }
-            election::Output::Trust { leader } => {
-                if leader != self.leader {
-                    self.leader = leader;
-                    sink.push_back(Out::Leader(self.id, leader));
-                }
-            }
-        }
-        if self.leader.is_some() {
-            self.leader_heard = now;
-        }
-    }
-
-    /// Serves reads whose round proved that this leader was the leader after they arrived.
-    fn serve(&mut self, asked: reads::Asked, sink: &mut Sink) {
-        assert!(self.broadcast.applied() >= asked.at, "a decided prefix is applied at once");
-        let at = self.broadcast.applied();
-        let Machine::Data(store) = &self.machine else { return };
-        let mut outcomes = Vec::with_capacity(asked.reads.len());
-        for read in asked.reads {
-            let outcome = match read.what {
-                reads::What::Get(key) => Outcome::Read { at, found: store.get(&key) },
-                reads::What::Scan { after, limit } => {
-                    let (pairs, more) = store.scan(after.as_deref(), limit as usize);
-                    Outcome::Page { at, pairs, more }
-                }
-            };
-            outcomes.push((read.origin, read.id, outcome));
-        }
-        for (origin, id, outcome) in outcomes {
-            self.reply(origin, id, outcome, sink);
-        }
-    }
-
-    fn on_broadcast_output(&mut self, now: Instant, output: broadcast::Output, sink: &mut Sink) {
-        match output {
-            broadcast::Output::Send { to, message } => {
-                let message = PeerMessage::Broadcast { group: self.id, view: self.view, message };
-                sink.push_back(Out::Broadcast { to, message });
-            }
-            broadcast::Output::Decided { upto } => self.apply(upto, sink),
-            broadcast::Output::Freeze => self.freeze(now),
-            broadcast::Output::Thaw { snapshot } => {
-                if self.transfer.thaw(snapshot) {
-                    self.machine.thaw();
-                }
-            }
-            broadcast::Output::Fetch { from, snapshot } => {
-                self.transfer.fetch(now, &self.machine, self.id, from, snapshot, sink);
-            }
-            broadcast::Output::Install { snapshot } => {
-                self.machine = self.transfer.take(snapshot);
-                if self.map().is_some() {
-                    sink.push_back(Out::Map);
-                }
-            }
-            broadcast::Output::Role(_) => {
-                // Whoever waits here no longer learns from this replica what became of the entry: the
-                // client asks again under the same number. Reads have no effect, so they are refused.
-                self.waiting.clear();
-                self.founding_proposed = false;
-                for read in self.reads.drain() {
-                    self.refuse(read.origin, read.id, Refusal::NotLeader, sink);
-                }
-            }
-        }
-    }
-
-    fn freeze(&mut self, now: Instant) {
-        let index = self.broadcast.applied();
-        let Some(chain) = self.broadcast.chain(index) else { return };
-        let digest = self.machine.freeze(index);
-        if let Some((index, digest)) = digest {
-            let snapshot = SnapshotId { index, digest, chain };
-            self.transfer.frozen(snapshot);
-            self.broadcast.snapshot_frozen(now, snapshot);
-        }
-    }
-
-    fn apply(&mut self, upto: LogIndex, sink: &mut Sink) {
-        let mut index = self.broadcast.applied();
-        while index < upto {
-            let Some(entry) = self.broadcast.entry(index) else {
-                unreachable!("decided entries stay until they are applied");
-            };
-            let applied = match entry.kind {
-                EntryKind::Command => self.machine.apply(index, &entry.body),
-                EntryKind::StopSign => Applied::Nothing,
-            };
-            if self.observe {
-                let chain = self.broadcast.chain(index + 1).unwrap_or_default();
-                let digest = self.machine.digest();
-                sink.push_back(Out::Applied { group: self.id, index, chain, digest });
-            }
-            self.answer(index, applied, sink);
-            index += 1;
-        }
-        self.broadcast.applied_to(upto);
-    }
-
-    /// Tells whoever proposed the entry at `index` what came of it.
-    fn answer(&mut self, index: LogIndex, applied: Applied, sink: &mut Sink) {
-        if matches!(applied, Applied::Map) {
-            sink.push_back(Out::Map);
-        }
-        let waiting = self.waiting.pop_front_if(|waiting| waiting.index == index);
-        if let (Some(waiting), Applied::Outcome(outcome)) = (waiting, applied) {
-            self.reply(waiting.origin, waiting.id, outcome, sink);
-        }
-    }
-
-    /// The leader of a directory without a map proposes the first one, once it knows that none is on its way.
-    fn found(&mut self) {
-        let Some(list) = &self.founding else { return };
-        if self.map().is_some() {
-            self.founding = None;
-            return;
-        }
-        let settled = self.broadcast.read_floor().is_some_and(|floor| self.broadcast.decided() >= floor);
-        if self.leads() && settled && !self.founding_proposed {
-            let body = DirectoryCommand::Found(founding_map(list)).to_bytes();
-            self.founding_proposed = self.broadcast.propose(Entry { kind: EntryKind::Command, body }).is_ok();
-        }
     }
 
     /// The map's epoch is known.

@@ -10,9 +10,10 @@ use haystack_wire::Instant;
 use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::message::{PeerMessage, SnapshotId};
 
-use super::machine::{Collected, Machine};
+use super::machine::{Collected, Machine, Shape};
 use super::{Out, Sink};
 use crate::broadcast::Broadcast;
+use crate::store::{Chunk, FrozenId};
 
 /// Bytes of one piece (judgement: a few milliseconds of a fast link, so that nothing waits long behind it).
 const PIECE: usize = 1 << 20;
@@ -53,8 +54,7 @@ impl Transfer {
     pub(super) fn fetch(
         &mut self,
         now: Instant,
-        machine: &Machine,
-        group: GroupId,
+        shape: &Shape,
         from: NodeId,
         snapshot: SnapshotId,
         sink: &mut Sink,
@@ -65,10 +65,10 @@ impl Transfer {
             fetch.from = from;
             return;
         }
-        let collected = machine.collect(snapshot.index, snapshot.digest);
+        let collected = Collected::new(shape, frozen_id(snapshot));
         self.ready = None;
         self.fetch = Some(Fetch { from, snapshot, collected, heard: now, asked: now });
-        self.pull(now, group, sink);
+        self.pull(now, shape.group, sink);
     }
 
     fn pull(&mut self, now: Instant, group: GroupId, sink: &mut Sink) {
@@ -81,7 +81,10 @@ impl Transfer {
     }
 
     /// A pull to serve, or a piece that was pulled.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one group, which only the group owns together")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one group, which only the group owns together"
+    )]
     pub(super) fn on_message(
         &mut self,
         now: Instant,
@@ -95,10 +98,15 @@ impl Transfer {
         match message {
             PeerMessage::SnapshotPull { snapshot, offset, .. } => {
                 let piece = match self.serving {
-                    Some(serving) if serving == snapshot => machine.piece(offset, PIECE),
-                    _ => None,
+                    Some(serving) if serving == snapshot => machine.piece(frozen_id(snapshot), offset, PIECE),
+                    _ => Chunk::Gone,
                 };
-                let (bytes, last) = piece.unwrap_or_else(|| (Bytes::new(), false));
+                let (bytes, last) = match piece {
+                    Chunk::Bytes { bytes, last } => (bytes, last),
+                    Chunk::Gone => (Bytes::new(), false),
+                    // The way there is long; whoever pulls asks again.
+                    Chunk::Later => return,
+                };
                 let message = PeerMessage::SnapshotChunk { group, snapshot, offset, last, bytes };
                 sink.push_back(Out::Bulk { to: from, message });
             }
@@ -177,4 +185,8 @@ impl Transfer {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.fetch.as_ref().map(|fetch| (fetch.asked + RETRY).min(fetch.heard + GIVE_UP))
     }
+}
+
+const fn frozen_id(snapshot: SnapshotId) -> FrozenId {
+    FrozenId { index: snapshot.index, digest: snapshot.digest }
 }

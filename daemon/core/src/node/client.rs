@@ -78,7 +78,13 @@ impl Node {
         partition.replicas.iter().copied().find(|node| self.endpoint.link_to(*node).is_some())
     }
 
-    fn forward(&mut self, now: Instant, origin: Origin, to: NodeId, request: &Request) -> Result<(), Refusal> {
+    fn forward(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        to: NodeId,
+        request: &Request,
+    ) -> Result<(), Refusal> {
         let Some(link) = self.endpoint.link_to(to) else { return Err(Refusal::NotLeader) };
         let token = ForwardToken(origin.link.0);
         let bytes = self.outbox.encode(&PeerMessage::Forward { token, request: request.clone() });

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Ballot, Boot, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
 use haystack_wire::keys::Role;
-use haystack_wire::link::{Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
+use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
 use haystack_wire::message::directory::{PartitionMap, Standing};
 use haystack_wire::rng::Rng;
 use slog::{Logger, info, o};
@@ -24,7 +24,7 @@ use crate::directory::founding::{self, Founding};
 use crate::directory::life::Life;
 use crate::group::{Founded, Group, Out, Sink};
 use crate::stats::Stats;
-use crate::store::{self, Store};
+use crate::store;
 use outbox::Outbox;
 use timers::{Source, Timers};
 
@@ -136,7 +136,6 @@ pub type Transmission = Transmit;
 struct Remote {
     node: NodeId,
     role: Role,
-    since: Instant,
 }
 
 /// A whole node.
@@ -183,7 +182,14 @@ impl Node {
     pub fn new(config: Config, identity: Identity, now: Instant, mut rng: Rng, log: Logger) -> Self {
         let local = LinkEnd { node: identity.node, boot: identity.boot };
         let endpoint = Endpoint::new(
-            EndpointConfig::daemon(local, config.network, config.keys.clone()),
+            EndpointConfig {
+                local,
+                role: Role::Peer,
+                network: config.network,
+                keys: config.keys.clone(),
+                accepts: true,
+                limits: link::Limits::default(),
+            },
             now,
             rng.fork(),
         );
@@ -371,7 +377,7 @@ impl Node {
     }
 
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
-        self.links.insert(link, Remote { node, role, since: now });
+        self.links.insert(link, Remote { node, role });
         if role == Role::Peer {
             self.introduce(now, link);
             self.events.push_back(Event::Peer { node, addr, up: true });
@@ -494,7 +500,7 @@ impl Node {
                 memory: self.config.memory_limit / map.partitions.len() as u64,
                 ..store::Limits::default()
             };
-            let store = Store::new(partition.group, partition.first, partition.last, limits);
+            let slots = (partition.first, partition.last);
             let founded = Founded {
                 id: partition.group,
                 replicas: partition.replicas.clone(),
@@ -502,7 +508,7 @@ impl Node {
                 history: map.history,
             };
             let rng = self.rng.fork();
-            let group = Group::data(&self.config, self.id(), founded, store, now, rng);
+            let group = Group::data(&self.config, self.id(), founded, slots, limits, now, rng);
             self.add_group(group);
         }
         if let Some(directory) = self.groups.get_mut(&GroupId::DIRECTORY) {

@@ -16,13 +16,7 @@ use super::{MAP_PULL_PERIOD, Node, SUCCESSION_SILENCE};
 use crate::group::Origin;
 
 impl Node {
-    pub(super) fn on_peer_message(
-        &mut self,
-        now: Instant,
-        link: LinkId,
-        from: NodeId,
-        message: &Bytes,
-    ) {
+    pub(super) fn on_peer_message(&mut self, now: Instant, link: LinkId, from: NodeId, message: &Bytes) {
         let message = match decode_whole(message, "peer message") {
             Ok(message) => message,
             Err(_) => {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use haystack_wire::Instant;
 use haystack_wire::ids::HistoryId;
 use haystack_wire::message::admin::{GroupStatus, NodeStatus, Status};
-use haystack_wire::message::directory::Standing;
 
 use super::Node;
 use crate::group::{Group, Machine};
@@ -55,9 +54,8 @@ impl Node {
             return NodeStatus { node, name, addr, up: false, standing: None, rtt_us: 0, loss_ppm: 0 };
         };
         let remote = self.endpoint.link_to(info.node).and_then(|link| self.endpoint.remote(link));
-        let up = remote
-            .as_ref()
-            .is_some_and(|remote| now.saturating_since(remote.last_heard) < ANSWERS_WITHIN);
+        let up =
+            remote.as_ref().is_some_and(|remote| now.saturating_since(remote.last_heard) < ANSWERS_WITHIN);
         NodeStatus {
             node: Some(info.node),
             name: info.name.clone(),
@@ -88,11 +86,4 @@ fn group_status(group: &Group) -> GroupStatus {
         bytes,
         sessions,
     }
-}
-
-/// Whether every node of a status answers as a member and every group has a leader.
-pub fn is_whole(status: &Status) -> bool {
-    status.nodes.iter().all(|node| node.up && node.standing == Some(Standing::Member))
-        && status.groups.len() > 1
-        && status.groups.iter().all(|group| group.leader.is_some())
 }

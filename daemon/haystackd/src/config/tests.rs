@@ -51,7 +51,7 @@ fn the_smallest_file_has_a_default_for_everything_else() {
     assert_eq!(resolved.listen, "127.0.0.1:7400".parse().unwrap());
     assert_eq!(resolved.node.advertise, resolved.listen);
     assert_eq!(resolved.node.name, "thishost");
-    assert_eq!(resolved.node.network, haystack_wire::ids::NetworkId::default());
+    assert_eq!(resolved.node.network, haystack_wire::ids::NetworkId::of_cluster("haystack"));
     assert_eq!(resolved.state_dir, Path::new("/var/lib/haystack"));
     assert_eq!((resolved.levels, resolved.format), (Levels::default(), Format::Terminal));
 }
@@ -117,7 +117,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("founders = [\"n2\"]\nmemory_limit = 1000", "h.toml:2: memory_limit", "1MiB is the least"),
     ("founders = [\"n2\"]\nmemory_limit = \"1 GB\"", "h.toml:2", "GiB or TiB"),
     ("founders = [\"n2\"]\nmemory_limit = -1", "h.toml:2", "negative"),
-    ("founders = [\"n2\"]\nvalue_limit = \"9MiB\"", "h.toml:2: value_limit", "8MiB is the most"),
+    ("founders = [\"n2\"]\nvalue_limit = \"1TiB\"", "h.toml:2: value_limit", "is the most"),
     ("founders = [\"n2\"]\nname = \"\"", "h.toml:2: name", "1 to 64 bytes"),
     ("founders = [\"n2\"]\nname = \"a\\nb\"", "h.toml:2: name", "control characters"),
     ("founders = [\"n2\"]\nlog_level = \"info,lnks=debug\"", "h.toml:2: log_level", "did you mean `links`"),
@@ -267,4 +267,32 @@ fn a_configuration_that_cannot_be_read_is_named() {
     let failure = load(Some(Path::new("/nonexistent/h.toml")), Settings::default()).unwrap_err();
     assert!(failure.to_string().contains("/nonexistent/h.toml: cannot read the configuration"), "{failure}");
     assert_eq!(Places::default().of("listen"), "listen");
+}
+
+#[test]
+fn the_example_is_correct_and_shows_every_key_with_its_default() {
+    let example = include_str!("../../haystackd.toml");
+    let bare = load_text(example).unwrap();
+    let (_dir, key) = key_file(&cluster_key(), 0o640);
+    let shown: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix("# ")).collect();
+    let shown =
+        shown.into_iter().filter(|line| KEYS.iter().any(|key| line.starts_with(&format!("{key} = "))));
+    let all = shown.fold("founders = [\"127.0.0.1:7400\"]".to_owned(), |all, line| all + "\n" + line);
+    let all = all.replace("\"cluster.key\"", &format!("{key:?}"));
+    let (settings, places) = parse(Path::new("h.toml"), &all).unwrap();
+    let mut given: Vec<&str> = settings.given().collect();
+    let mut keys = KEYS.to_vec();
+    given.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(given, keys);
+    let full = resolve_on(&host(), settings, &places).unwrap();
+    let defaults = |resolved: &Resolved| {
+        let node = &resolved.node;
+        let limits = (node.partitions, node.memory_limit, node.value_limit);
+        let logs = (resolved.levels.clone(), resolved.format);
+        (resolved.listen, node.advertise, limits, resolved.state_dir.clone(), logs)
+    };
+    assert_eq!(defaults(&full), defaults(&bare));
+    let most = Size(haystack_wire::message::client::VALUE_LIMIT as u64);
+    assert!(example.contains(&format!("up to {most}.")));
 }

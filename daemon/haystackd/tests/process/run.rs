@@ -67,7 +67,7 @@ fn a_port_in_use_is_named() {
 fn a_second_daemon_in_one_state_directory_is_refused_and_told_by_whom() {
     let dir = tempfile::tempdir().unwrap();
     let first = Daemon::start(&mut haystackd(&args(&alone(free_port(), dir.path()))));
-    first.logs_until("listening");
+    first.logs_until("ready: every partition");
     let life = std::fs::read(dir.path().join("life")).unwrap();
     let (code, _, err) = outcome(&args(&alone(free_port(), dir.path())));
     assert_eq!(code, 73, "{err}");
@@ -110,6 +110,10 @@ fn logs_can_be_json_lines() {
     let lines = daemon.logs_until("listening");
     assert!(lines.iter().all(|line| line.starts_with('{') && line.ends_with('}')), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("\"name\":\"n1\"")), "{lines:?}");
+    // Its end by a failure, too: here that of another one in its place.
+    let (code, _, err) = outcome(&args(&list));
+    assert_eq!(code, 73);
+    assert!(err.lines().all(|line| line.starts_with('{')) && err.contains("\"exit_code\":73"), "{err}");
 }
 
 #[test]

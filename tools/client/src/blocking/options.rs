@@ -3,10 +3,10 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use haystack_wire::ids::NetworkId;
+use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId};
 use haystack_wire::keys::KeyRing;
 
-use crate::core::{Config, DEFAULT_CLUSTER_NAME, Limits, Timeouts};
+use crate::core::{Config, Limits, Timeouts};
 use crate::error::{Error, Usage};
 
 /// Port of an address without one: where daemons listen if they are not told otherwise.

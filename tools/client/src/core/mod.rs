@@ -35,7 +35,7 @@ use ops::{Key, Op, Ops, State};
 use servers::Server;
 use wheel::Wheel;
 
-pub use config::{Config, DEFAULT_CLUSTER_NAME, Limits, OPERATIONS_LIMIT, Timeouts};
+pub use config::{Config, Limits, OPERATIONS_LIMIT, Timeouts};
 pub use operation::{AdminTarget, Answer, Completion, OpId, Operation};
 pub use stats::{AnswerTime, Stats};
 

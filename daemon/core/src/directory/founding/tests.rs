@@ -73,7 +73,9 @@ impl World {
         if from == to || self.cut.contains(&(from, to)) {
             return;
         }
-        let (Some(sender), Some(receiver)) = (&self.hosts[from].process, &self.hosts[to].process) else { return };
+        let (Some(sender), Some(receiver)) = (&self.hosts[from].process, &self.hosts[to].process) else {
+            return;
+        };
         self.wire.push((sender.me.node, receiver.me.node, sender.introduction()));
     }
 
@@ -93,7 +95,9 @@ impl World {
     }
 
     fn host_of(&self, node: NodeId) -> Option<usize> {
-        self.hosts.iter().position(|host| host.process.as_ref().is_some_and(|process| process.me.node == node))
+        self.hosts
+            .iter()
+            .position(|host| host.process.as_ref().is_some_and(|process| process.me.node == node))
     }
 
     fn turn(&mut self) {
@@ -250,7 +254,8 @@ fn one_list_never_makes_two_clusters_and_always_one_after_healing() {
         let count = world.hosts.len();
         world.loss = [0.0, 0.1, 0.4][(seed % 3) as usize];
         for _ in 0..world.rng.below(400) {
-            let (at, other) = (world.rng.below(count as u64) as usize, world.rng.below(count as u64) as usize);
+            let (at, other) =
+                (world.rng.below(count as u64) as usize, world.rng.below(count as u64) as usize);
             match world.rng.below(40) {
                 0..4 if world.hosts[at].process.is_none() => world.start(at),
                 4 => world.crash(at),

@@ -23,12 +23,19 @@ impl Founding {
             Phase::Counting { list, grants } => {
                 let missing = list.founders.iter().filter(|founder| !grants.contains(&founder.node));
                 let names: Vec<_> = missing.map(|founder| founder.name.clone()).collect();
-                format!("founding: {} of {} have granted, waiting for {}", grants.len(), list.founders.len(), names.join(", "))
+                format!(
+                    "founding: {} of {} have granted, waiting for {}",
+                    grants.len(),
+                    list.founders.len(),
+                    names.join(", ")
+                )
             }
-            Phase::Granted { list } => match list.founders.iter().find(|founder| founder.node == list.proposer) {
-                Some(proposer) => format!("founding: granted, waiting for the word of {}", proposer.name),
-                None => "founding: granted, waiting for the proposer's word".to_owned(),
-            },
+            Phase::Granted { list } => {
+                match list.founders.iter().find(|founder| founder.node == list.proposer) {
+                    Some(proposer) => format!("founding: granted, waiting for the word of {}", proposer.name),
+                    None => "founding: granted, waiting for the proposer's word".to_owned(),
+                }
+            }
             Phase::Seeking => self.seeking_waits_for(),
         }
     }
@@ -52,8 +59,14 @@ impl Founding {
         }
         let total = self.config.founders.len();
         if missing.is_empty() {
-            return format!("founding: {total} of {total} founders are here, waiting for the proposal of one");
+            return format!(
+                "founding: {total} of {total} founders are here, waiting for the proposal of one"
+            );
         }
-        format!("founding: {} of {total} founders are here, waiting for {}", total - missing.len(), missing.join(", "))
+        format!(
+            "founding: {} of {total} founders are here, waiting for {}",
+            total - missing.len(),
+            missing.join(", ")
+        )
     }
 }

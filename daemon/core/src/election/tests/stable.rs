@@ -70,6 +70,27 @@ fn rounds_stretch_with_the_round_trip() {
 }
 
 #[test]
+fn rounds_lengthen_by_themselves_when_all_answers_come_late() {
+    for count in [2, 3, 5] {
+        let mut world = World::new(count as u64, count);
+        world.settle();
+        let short = world.timeout();
+        // Nobody tells the round trip, which is suddenly 300 ms in rounds of 100 ms.
+        world.all_links(|link| link.delay = (ms(150), ms(160)));
+        world.run(ms(6000));
+        let leader = world.worker().expect("a leader in spite of late answers");
+        let leads = world.leads.len();
+        world.run(minutes(10));
+        assert_eq!((world.worker(), world.leads.len()), (Some(leader), leads), "{count} replicas");
+        // And they shorten again.
+        world.all_links(|link| link.delay = (ms(1), ms(2)));
+        world.run(minutes(5));
+        assert_eq!(world.timeout(), short);
+        assert_eq!((world.worker(), world.leads.len()), (Some(leader), leads), "{count} replicas");
+    }
+}
+
+#[test]
 fn the_preferred_replica_leads_first() {
     for count in [1, 2, 3, 5] {
         for seed in 0..50 {
@@ -180,6 +201,24 @@ fn idle_rounds_cost_two_messages_per_pair_and_direction_and_no_memory() {
     assert!((11.9..=12.1).contains(&per_round), "{per_round} messages per round");
     assert_eq!(capacities(&world), memory);
     assert!(world.replicas.iter().all(|replica| replica.election.stats().asks_repeated < 20));
+}
+
+#[test]
+fn the_dead_and_lasting_trouble_are_asked_about_once_per_round() {
+    // One of three is dead; or three of five are, and the others can do nothing about it.
+    for (count, dead) in [(3, 1), (5, 3)] {
+        let mut world = World::new(1, count);
+        let leader = world.settle();
+        (1..=dead).for_each(|away| world.crash((leader + away) % count));
+        world.run(ms(3000));
+        let repeated = |world: &World| -> u64 {
+            let alive = world.replicas.iter().filter(|replica| replica.alive);
+            alive.map(|replica| replica.election.stats().asks_repeated).sum()
+        };
+        let before = repeated(&world);
+        world.run(ms(10_000));
+        assert_eq!(repeated(&world), before, "{count} replicas");
+    }
 }
 
 #[test]

@@ -137,10 +137,7 @@ impl Link {
     }
 
     /// Goes on over a new association. What was in flight on the old one is sent again; the receiver knows what it has.
-    pub(super) fn attach(&mut self, now: Instant, mut path: Box<Path>) {
-        if let Some(old) = self.detach() {
-            path.inherit(*old);
-        }
+    pub(super) fn attach(&mut self, now: Instant, path: Box<Path>) {
         self.addr = path.agreed.addr;
         self.path = Some(path);
         self.last_heard = now;
