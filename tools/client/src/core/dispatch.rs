@@ -260,14 +260,16 @@ impl Client {
                 well.or_else(any)
             }
             AdminTarget::Node(node) => {
-                let found = attached.filter(|(_, server)| server.node == node).map(|(link, _)| *link).last();
+                let found =
+                    attached.filter(|(_, server)| server.node == node).map(|(link, _)| *link).next_back();
                 if found.is_none() {
                     self.dial(now, node);
                 }
                 found
             }
             AdminTarget::Address(addr) => {
-                let found = attached.filter(|(_, server)| server.addr == addr).map(|(link, _)| *link).last();
+                let found =
+                    attached.filter(|(_, server)| server.addr == addr).map(|(link, _)| *link).next_back();
                 if found.is_none() && !self.config.addresses.contains(&addr) {
                     self.config.addresses.push(addr);
                     self.endpoint.connect(now, addr);
