@@ -1,0 +1,4 @@
+//! What the fuzz targets do with their input. No libFuzzer here: the workspace's tests include these modules and
+//! run the seeds through them.
+
+pub mod wire;
