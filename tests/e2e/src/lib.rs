@@ -112,7 +112,10 @@ impl Dev {
         signal(self.child.id(), "INT");
         let code = self.child.wait().unwrap().code();
         for (_, process) in self.daemons.values() {
-            assert!(!Path::new(&format!("/proc/{process}")).exists(), "process {process} outlived the cluster");
+            assert!(
+                !Path::new(&format!("/proc/{process}")).exists(),
+                "process {process} outlived the cluster"
+            );
         }
         code
     }
@@ -140,7 +143,8 @@ pub fn signal(process: u32, name: &str) {
 /// # Panics
 /// If it cannot be started.
 pub fn feed(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A child that ends early closes its input; what it said tells why.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()

@@ -12,6 +12,7 @@ mod transfer;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, Slot, ViewId};
 use haystack_wire::message::PeerMessage;
@@ -92,6 +93,8 @@ pub enum Out {
         chain: u64,
         /// Digest of the state after it.
         digest: u128,
+        /// The entry's body.
+        body: Bytes,
     },
 }
 
@@ -204,7 +207,7 @@ impl Group {
             broadcast::Config {
                 me,
                 replicas: replicas.clone(),
-                limits: broadcast::Limits::default(),
+                limits: config.limits,
                 mutations: config.mutations,
             },
             now,
@@ -265,6 +268,11 @@ impl Group {
     /// Its broadcast, to look at.
     pub const fn broadcast(&self) -> &Broadcast {
         &self.broadcast
+    }
+
+    /// Its election, to look at.
+    pub const fn election(&self) -> &Election {
+        &self.election
     }
 
     /// Its state machine, to look at.

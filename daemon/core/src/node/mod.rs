@@ -120,6 +120,8 @@ pub enum Event {
         chain: u64,
         /// Digest of the state after it.
         digest: u128,
+        /// The entry's body.
+        body: Bytes,
     },
     /// Leadership is handed over, or nobody took it in time: the process may end.
     Stopped {
@@ -463,8 +465,8 @@ impl Node {
                 Out::Reply { origin, reply } => self.send_reply(now, origin, reply),
                 Out::Leader(group, leader) => self.on_leader(group, leader),
                 Out::Map => self.on_map_decided(now),
-                Out::Applied { group, index, chain, digest } => {
-                    self.events.push_back(Event::Applied { group, index, chain, digest });
+                Out::Applied { group, index, chain, digest, body } => {
+                    self.events.push_back(Event::Applied { group, index, chain, digest, body });
                 }
             }
         }
