@@ -83,7 +83,13 @@ struct Client {
 /// # Errors
 /// If the sockets fail.
 #[expect(clippy::disallowed_methods, reason = "a benchmark is where time is measured")]
-pub fn run(name: &str, relay: &Relay, clients: usize, bytes: usize, duration: Duration) -> io::Result<Measured> {
+pub fn run(
+    name: &str,
+    relay: &Relay,
+    clients: usize,
+    bytes: usize,
+    duration: Duration,
+) -> io::Result<Measured> {
     let mut poll = Poll::new()?;
     let mut all = Vec::with_capacity(clients);
     for token in 0..clients {
