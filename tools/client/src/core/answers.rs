@@ -116,7 +116,6 @@ impl Client {
             }
             Refusal::NotReady => {
                 op.turns = op.turns.wrapping_add(1);
-                self.note_not_ready(now, link);
                 self.jump_or_rest(now, key);
             }
             Refusal::Overloaded => self.rest(now, key),
@@ -142,7 +141,7 @@ impl Client {
             group.leader = None;
         }
         let named = group.leader.and_then(|leader| self.endpoint.link_to(leader));
-        let is_near = named.is_some_and(|link| self.suited(now, link) == Suited::Well);
+        let is_near = named.is_some_and(|link| self.suited(link) == Suited::Well);
         let Some(op) = self.ops.get_mut(key) else { return };
         if is_near {
             op.turns = 0;
