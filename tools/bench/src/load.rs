@@ -25,23 +25,23 @@ const LIVE: Duration = Duration::from_millis(500);
 
 /// What to run.
 #[derive(Clone, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     /// What is measured, for the report.
-    pub name: String,
+    pub(crate) name: String,
     /// Connections.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Operations that each keeps under way.
-    pub outstanding: usize,
+    pub(crate) outstanding: usize,
     /// Bytes of each value.
-    pub value: usize,
+    pub(crate) value: usize,
     /// Different keys.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Shares of get, put and cas, which add up to anything above 0.
-    pub mix: (u32, u32, u32),
+    pub(crate) mix: (u32, u32, u32),
     /// How long.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// How to reach the cluster.
-    pub client: Config,
+    pub(crate) client: Config,
 }
 
 struct Member {
@@ -60,7 +60,7 @@ struct Member {
 /// # Errors
 /// If the system refuses sockets, or the cluster cannot be reached.
 #[expect(clippy::disallowed_methods, reason = "a benchmark is where time is measured")]
-pub fn run(load: &Load) -> Result<Measured, String> {
+pub(crate) fn run(load: &Load) -> Result<Measured, String> {
     let origin = Wall::now();
     let now = || Instant::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
     let mut fleet = Fleet::new(load, now())?;
