@@ -30,6 +30,20 @@ pub enum DecodeError {
 pub trait Encode {
     /// Appends the value's bytes to `out`.
     fn encode<B: BufMut>(&self, out: &mut B);
+
+    /// How many bytes [`Encode::encode`] appends. Types that are sent often override this by arithmetic.
+    fn encoded_len(&self) -> usize {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out.len()
+    }
+}
+
+/// The bytes of one value, in one allocation of exactly their size.
+pub fn encode_whole<T: Encode>(value: &T) -> Bytes {
+    let mut out = Vec::with_capacity(value.encoded_len());
+    value.encode(&mut out);
+    Bytes::from(out)
 }
 
 /// A value that can be read back.

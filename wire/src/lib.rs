@@ -11,6 +11,7 @@ pub mod link;
 pub mod message;
 pub mod rng;
 pub mod seal;
+pub mod slot;
 pub mod time;
 
 pub use time::Instant;

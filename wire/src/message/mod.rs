@@ -5,15 +5,27 @@ pub mod broadcast;
 pub mod client;
 pub mod directory;
 pub mod election;
+mod format;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
-use crate::ids::{GroupId, LogIndex, ViewId};
+use crate::codec::{Decode, DecodeError, Encode, Reader};
+use crate::frame::MESSAGE_MAX_BYTES;
+use crate::ids::{Epoch, GroupId, LogIndex, ViewId};
 use admin::{AdminReply, AdminRequest};
 use broadcast::BroadcastMessage;
 use client::{Reply, Request};
 use directory::{DirectoryMessage, PartitionMap};
 use election::GroupHeartbeat;
+pub use format::COUNTER_LIMIT;
+use format::{Blob, Counter, Fixed, Flag, Many, Mark, Maybe, Plain, record, tagged};
+
+/// Longest message that links carry: 16 MiB.
+pub const MESSAGE_LIMIT: usize = MESSAGE_MAX_BYTES;
+/// Room that is left in a message for what stands around its one big byte string: 64 KiB.
+pub const MESSAGE_ROOM: usize = 64 * 1024;
+/// Most heartbeats in one message: every group that a map may have, and the directory.
+pub const HEARTBEATS_LIMIT: usize = directory::GROUPS_LIMIT + 1;
 
 /// What one daemon tells another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +106,7 @@ pub enum ClientMessage {
         /// The client's mark, returned.
         id: u64,
         /// The epoch that the client holds; 0 for none.
-        held: crate::ids::Epoch,
+        held: Epoch,
     },
     /// An administrator's request.
     Admin {
@@ -125,3 +137,51 @@ pub enum ServerMessage {
         reply: AdminReply,
     },
 }
+
+tagged!(PeerMessage {
+    1 => Broadcast { group: Plain, view: Plain, message: Plain },
+    2 => Heartbeats(heartbeats: Many::of(HEARTBEATS_LIMIT, election::HEARTBEAT_LEAST, Plain)),
+    3 => SnapshotPull { group: Plain, snapshot: Plain, offset: Counter },
+    4 => SnapshotChunk {
+        group: Plain,
+        snapshot: Plain,
+        offset: Counter,
+        last: Flag,
+        bytes: Blob(MESSAGE_LIMIT - MESSAGE_ROOM),
+    },
+    5 => Directory(message: Plain),
+    6 => Forward { token: Plain, request: Plain },
+    7 => Forwarded { token: Plain, reply: Plain },
+});
+
+tagged!(ClientMessage {
+    1 => Request(request: Plain),
+    2 => MapRequest { id: Mark, held: Plain },
+    3 => Admin { id: Mark, request: Plain },
+});
+
+tagged!(ServerMessage {
+    1 => Reply(reply: Plain),
+    2 => Map { id: Mark, map: Maybe(Plain) },
+    3 => Admin { id: Mark, reply: Plain },
+});
+
+record!(SnapshotId { index: Plain, digest: Fixed, chain: Fixed });
+
+impl Encode for ForwardToken {
+    fn encode<B: BufMut>(&self, out: &mut B) {
+        out.put_u64(self.0);
+    }
+    fn encoded_len(&self) -> usize {
+        8
+    }
+}
+
+impl Decode for ForwardToken {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.u64("ForwardToken").map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,23 @@
 //!
 //! A write travels as a [`Command`]: the leader appends the very bytes that the client sent.
 
+mod codec;
+
 use bytes::Bytes;
+
+use super::broadcast::ENTRY_LIMIT;
 
 use crate::ids::{Epoch, GroupId, HistoryId, LogIndex, NodeId, SessionId, Slot, Version, ViewId};
 
 /// Longest key: 64 KiB.
 pub const KEY_LIMIT: usize = 64 * 1024;
-/// Longest value that any configuration allows: 8 MiB, so that an operation fits one message of 16 MiB with room.
-pub const VALUE_LIMIT: usize = 8 * 1024 * 1024;
+/// Longest value that any configuration allows: 1.5 MiB, so that a CAS with an expected and a new value of this size
+/// fits one message of class 1 (4 MiB).
+pub const VALUE_LIMIT: usize = 1536 * 1024;
+/// Longest command, encoded: what an entry of the log holds. A CAS of two values of [`VALUE_LIMIT`] is over it.
+pub const COMMAND_LIMIT: usize = ENTRY_LIMIT;
+/// Most sessions that one command ends.
+pub const EXPIRE_LIMIT: usize = 16 * 1024;
 /// How many operations of one session may be under way: the replicated window of remembered replies.
 pub const SESSION_WINDOW: u64 = 64;
 
@@ -85,7 +94,7 @@ pub enum Expect {
 /// A client's request to the group that serves a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The client's mark, unique on its link, returned with the answer.
+    /// The client's mark, unique on its link and below 2^62, returned with the answer.
     pub id: u64,
     /// The group that the client believes responsible.
     pub group: GroupId,

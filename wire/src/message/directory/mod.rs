@@ -1,5 +1,8 @@
 //! Introduction, founding, and the partition map.
 
+mod codec;
+mod map;
+
 use std::net::SocketAddr;
 
 use crate::ids::{ClusterId, Epoch, GroupId, HistoryId, NodeId, Slot, ViewId};
@@ -12,6 +15,8 @@ pub const FOUNDERS_LIMIT: usize = 64;
 pub const NODES_LIMIT: usize = 1024;
 /// Most groups in a map, the directory not counted.
 pub const GROUPS_LIMIT: usize = 1024;
+/// Most replicas of a group: a cluster may found with every founder in every group.
+pub const REPLICAS_LIMIT: usize = FOUNDERS_LIMIT;
 /// Most predecessors that a life testifies for.
 pub const SUCCEEDS_LIMIT: usize = 64;
 
@@ -37,7 +42,7 @@ pub struct FoundingList {
     pub proposer: NodeId,
     /// The cluster's id, minted by the proposer.
     pub cluster: ClusterId,
-    /// Partition groups to make.
+    /// Partition groups to make: 1 to [`GROUPS_LIMIT`].
     pub partitions: u32,
     /// The processes.
     pub founders: Vec<NodeInfo>,
@@ -92,7 +97,7 @@ pub enum DirectoryMessage {
         /// The list.
         list: ListId,
     },
-    /// The sender will not grant the list; how it stands to the list it did grant.
+    /// The sender will never grant the list.
     Refuse {
         /// The list.
         list: ListId,

@@ -1,0 +1,121 @@
+//! The digest of a state, kept while the state changes.
+//!
+//! A state is a multiset of elements (records, sessions, remembered replies). Its digest is the sum, modulo 2^128,
+//! of the elements' xxh3-128 hashes: adding or removing one costs one addition, in any order, so the digest is at
+//! hand at every position of the log and for every snapshot without a pass over the state. Each kind of element
+//! has a tag of its own, and strings inside are hashed first, so that no two elements hash the same bytes. The hash finds errors, not forgers: who can write to the log is trusted.
+
+use haystack_wire::ids::{GroupId, SessionId, Slot, Version};
+use haystack_wire::message::client::{Effect, Versioned};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::sessions::{Answer, Remembered};
+
+/// A running digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digest(u128);
+
+/// Kinds of elements, in the top byte of an element's first word.
+const STATE: u64 = 1 << 56;
+const RECORD: u64 = 2 << 56;
+const SESSION: u64 = 3 << 56;
+const NEVER: u64 = 4 << 56;
+const WRITTEN: u64 = 5 << 56;
+const DELETED: u64 = 6 << 56;
+const MISMATCH: u64 = 7 << 56;
+const FOUND: u64 = 8 << 56;
+
+/// The hash of an element, which is a row of words. The number of words follows from the kind.
+fn element<const N: usize>(words: [u64; N]) -> u128 {
+    xxh3_128(words.map(u64::to_le_bytes).as_flattened())
+}
+
+/// A hash as two words.
+const fn words(hash: u128) -> [u64; 2] {
+    [hash as u64, (hash >> 64) as u64]
+}
+
+/// The hash of a key, which a write of it needs twice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyHash([u64; 2]);
+
+impl KeyHash {
+    pub(super) fn new(key: &[u8]) -> Self {
+        Self(words(xxh3_128(key)))
+    }
+
+    fn record(self, value: &[u8], version: Version) -> u128 {
+        let [value_low, value_high] = words(xxh3_128(value));
+        let kind = RECORD | u64::from(version.group.0);
+        element([kind, version.index.0, self.0[0], self.0[1], value_low, value_high])
+    }
+}
+
+fn reply(session: SessionId, reply: &Remembered) -> u128 {
+    let first = |kind| kind | u64::from(reply.slot.0) << 32 | u64::from(session.group.0);
+    match &reply.answer {
+        Answer::NeverApplies => element([first(NEVER), session.index.0, reply.seq]),
+        Answer::Written(at) => element([first(WRITTEN), session.index.0, reply.seq, at.0]),
+        Answer::Saw(saw) => {
+            let (kind, found) = match &saw.1 {
+                Effect::Written => (WRITTEN, &None),
+                Effect::Deleted { previous } => (DELETED, previous),
+                Effect::Mismatch { actual } => (MISMATCH, actual),
+            };
+            let [low, high] = found.as_ref().map_or([0, 0], |Versioned { value, version }| {
+                let [low, high] = words(xxh3_128(value));
+                words(element([FOUND | u64::from(version.group.0), version.index.0, low, high]))
+            });
+            element([first(kind), session.index.0, reply.seq, saw.0.0, low, high])
+        }
+    }
+}
+
+fn session(id: SessionId, ack_below: u64) -> u128 {
+    element([SESSION | u64::from(id.group.0), id.index.0, ack_below])
+}
+
+impl Digest {
+    /// The digest of an empty state of a group that owns the slots from `first` to `last`.
+    pub(super) fn new(group: GroupId, first: Slot, last: Slot) -> Self {
+        let slots = u64::from(first.0) << 16 | u64::from(last.0);
+        Self(element([STATE | u64::from(group.0), slots]))
+    }
+
+    /// The digest itself.
+    pub(super) const fn value(self) -> u128 {
+        self.0
+    }
+
+    fn add(&mut self, element: u128) {
+        self.0 = self.0.wrapping_add(element);
+    }
+
+    fn remove(&mut self, element: u128) {
+        self.0 = self.0.wrapping_sub(element);
+    }
+
+    pub(super) fn add_record(&mut self, key: KeyHash, value: &[u8], version: Version) {
+        self.add(key.record(value, version));
+    }
+
+    pub(super) fn remove_record(&mut self, key: KeyHash, value: &[u8], version: Version) {
+        self.remove(key.record(value, version));
+    }
+
+    pub(super) fn add_session(&mut self, id: SessionId, ack_below: u64) {
+        self.add(session(id, ack_below));
+    }
+
+    pub(super) fn remove_session(&mut self, id: SessionId, ack_below: u64) {
+        self.remove(session(id, ack_below));
+    }
+
+    pub(super) fn add_reply(&mut self, session: SessionId, remembered: &Remembered) {
+        self.add(reply(session, remembered));
+    }
+
+    pub(super) fn remove_reply(&mut self, session: SessionId, remembered: &Remembered) {
+        self.remove(reply(session, remembered));
+    }
+}
