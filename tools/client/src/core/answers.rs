@@ -8,6 +8,7 @@ use haystack_wire::message::client::{Outcome, Refusal, Reply, RouteHint};
 
 use super::operation::{Operation, Work};
 use super::ops::{Key, State};
+use super::servers::Suited;
 use super::{Answer, Client};
 use crate::error::Error;
 
@@ -115,7 +116,6 @@ impl Client {
             }
             Refusal::NotReady => {
                 op.turns = op.turns.wrapping_add(1);
-                self.note_not_ready(now, link);
                 self.jump_or_rest(now, key);
             }
             Refusal::Overloaded => self.rest(now, key),
@@ -134,17 +134,20 @@ impl Client {
     }
 
     fn on_not_leader(&mut self, now: Instant, link: LinkId, key: Key) {
-        let Some(op) = self.ops.get_mut(key) else { return };
+        let Some(op) = self.ops.get(key) else { return };
         let asked = self.servers.get(&link).map(|server| server.node);
         let group = self.groups.entry(op.group).or_default();
         if group.leader == asked {
             group.leader = None;
         }
-        if group.leader.is_some() {
-            // Straight to the leader that was named, if it can be reached; else someone may forward to it.
+        let named = group.leader.and_then(|leader| self.endpoint.link_to(leader));
+        let is_near = named.is_some_and(|link| self.suited(link) == Suited::Well);
+        let Some(op) = self.ops.get_mut(key) else { return };
+        if is_near {
             op.turns = 0;
             self.jump_or_rest(now, key);
         } else {
+            // Nobody leads, or it cannot be reached from here: another daemon may know better, or pass it on.
             op.turns = op.turns.wrapping_add(1);
             self.rest(now, key);
         }

@@ -15,7 +15,7 @@ mod wheel;
 mod window;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -23,7 +23,6 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Boot, GroupId, LinkEnd, NodeId};
-use haystack_wire::keys::Role;
 use haystack_wire::link::{Endpoint, EndpointConfig, LinkEvent, LinkId, LinkStats, Transmit};
 use haystack_wire::message::admin::AdminRequest;
 use haystack_wire::message::client::{COMMAND_LIMIT, Write};
@@ -217,6 +216,11 @@ impl Client {
         self.map.as_ref()
     }
 
+    /// Whether the limits allow an operation now, in addition to those under way.
+    pub fn has_room(&self, operation: &Operation) -> bool {
+        self.has_room_for(operation.bytes())
+    }
+
     /// Operations submitted and not handed back.
     pub const fn outstanding(&self) -> usize {
         self.held
@@ -272,10 +276,14 @@ impl Client {
         }
     }
 
-    fn admit(&mut self, now: Instant, op: Op) -> Result<OpId, Error> {
+    const fn has_room_for(&self, bytes: usize) -> bool {
         let limits = &self.config.limits;
-        let full = self.held >= limits.operations;
-        if full || (self.held_bytes > 0 && self.held_bytes.saturating_add(op.bytes) > limits.bytes) {
+        let is_alone = self.held_bytes == 0;
+        self.held < limits.operations && (is_alone || self.held_bytes.saturating_add(bytes) <= limits.bytes)
+    }
+
+    fn admit(&mut self, now: Instant, op: Op) -> Result<OpId, Error> {
+        if !self.has_room_for(op.bytes) {
             self.stats.busy += 1;
             return Err(Error::Busy);
         }

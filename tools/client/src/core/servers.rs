@@ -26,8 +26,8 @@ const DIAL_LIMIT: usize = 16;
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Time until a daemon with the map of another cluster, or one that is not valid, is asked again.
 const ASK_STRANGER_AGAIN: Duration = Duration::from_secs(1);
-/// Time that a daemon is not asked after it said that it is not ready, if there are others.
-const NOT_READY: Duration = Duration::from_secs(1);
+/// Time until a daemon that has not answered is asked again.
+const ASK_THE_DEAF_AGAIN: Duration = Duration::from_secs(2);
 /// Most links that are kept to processes whose address another process has taken.
 const DETACHED_LIMIT: usize = 16;
 
@@ -44,8 +44,6 @@ pub(super) struct Server {
     pub(super) detached: bool,
     /// Since when an attempt on it has no answer, nor any other sign of life.
     suspect: Option<Instant>,
-    /// Until when it is not asked if there are others.
-    not_ready_until: Instant,
     asking: Asking,
     /// Operations that wait for the link to take more.
     pub(super) blocked: VecDeque<Key>,
@@ -56,8 +54,9 @@ pub(super) struct Server {
 enum Asking {
     /// It is not.
     No,
-    /// It was, and will answer: links lose nothing.
-    Asked,
+    /// It was. It will answer, as links lose nothing, unless it dies: then it does not matter that it is asked again at
+    /// this time, but that something is sent, from which the link learns who is at the address now.
+    Asked(Instant),
     /// It will be at this time.
     At(Instant),
 }
@@ -66,8 +65,8 @@ impl Server {
     /// When it is to be asked for its map.
     pub(super) const fn asks_at(&self) -> Option<Instant> {
         match self.asking {
-            Asking::At(at) => Some(at),
-            Asking::No | Asking::Asked => None,
+            Asking::At(at) | Asking::Asked(at) if !self.detached => Some(at),
+            _ => None,
         }
     }
 }
@@ -77,7 +76,7 @@ impl Server {
 pub(super) enum Suited {
     /// Not at all.
     No,
-    /// If nobody else is: it does not answer, or said that it is not ready.
+    /// If nobody else is: it does not answer.
     Poorly,
     /// Well.
     Well,
@@ -85,11 +84,11 @@ pub(super) enum Suited {
 
 impl Client {
     /// How well the daemon at the end of a link is suited to be asked.
-    pub(super) fn suited(&self, now: Instant, link: LinkId) -> Suited {
+    pub(super) fn suited(&self, link: LinkId) -> Suited {
         let Some(server) = self.servers.get(&link) else { return Suited::No };
         match server {
             server if !server.member || server.detached => Suited::No,
-            server if server.not_ready_until > now || self.is_silent(link, server) => Suited::Poorly,
+            server if self.is_silent(link, server) => Suited::Poorly,
             _ => Suited::Well,
         }
     }
@@ -117,7 +116,6 @@ impl Client {
             member: false,
             detached: false,
             suspect: None,
-            not_ready_until: Instant::ZERO,
             asking: Asking::No,
             blocked: VecDeque::new(),
         };
@@ -170,24 +168,19 @@ impl Client {
         }
     }
 
-    pub(super) fn note_not_ready(&mut self, now: Instant, link: LinkId) {
-        if let Some(server) = self.servers.get_mut(&link) {
-            server.not_ready_until = now + NOT_READY;
-        }
-    }
-
     /// Asks a daemon for its map: for any that it has while it is a stranger, later for a newer one.
     pub(super) fn ask(&mut self, now: Instant, link: LinkId) {
-        let Some(server) = self.servers.get_mut(&link).filter(|server| server.asking != Asking::Asked) else {
+        let Some(server) = self.servers.get_mut(&link) else { return };
+        if matches!(server.asking, Asking::Asked(again) if again > now) {
             return;
-        };
+        }
         let held = match &self.map {
             Some(map) if server.member => map.epoch,
             _ => Epoch(0),
         };
         let message = super::dispatch::pack(&mut self.arena, &ClientMessage::MapRequest { id: 0, held });
         server.asking = match self.endpoint.send(now, link, Class::Client, message) {
-            Ok(()) => Asking::Asked,
+            Ok(()) => Asking::Asked(now + ASK_THE_DEAF_AGAIN),
             Err(_) => Asking::At(now + ASK_AGAIN),
         };
     }

@@ -136,6 +136,10 @@ impl Witness {
         self.deliveries += 1;
     }
 
+    pub(super) fn delivered(&self, from: LinkEnd, to: LinkEnd, class: Class) -> usize {
+        self.delivered.get(&(from, to, class)).map_or(0, |all| all.iter().filter(|one| **one).count())
+    }
+
     /// What was sent by now is no longer waited for: sessions have ended under it.
     pub(super) fn forget_missing(&mut self) {
         self.floor = self.sent.iter().map(|(key, sent)| (*key, sent.len())).collect();

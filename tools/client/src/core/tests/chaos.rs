@@ -117,26 +117,7 @@ fn one_run(seed: u64) -> [u64; 3] {
             Ok(Answer::Applied { .. }) => sure.push(value),
             Ok(Answer::NeverApplies) => never.push(value),
             Ok(Answer::Expired) => {}
-            other => {
-                for (link, server) in &world.client.servers {
-                    println!(
-                        "{link:?} {:?} {:?}",
-                        server,
-                        world.client.endpoint.remote(*link).map(|r| (r.addr, r.last_heard))
-                    );
-                }
-                println!("now {:?} stats {:?}", world.now, world.client.stats());
-                for d in &world.daemons {
-                    println!(
-                        "{:?} {:?} {:?} {:?}",
-                        d.node,
-                        d.addr,
-                        d.habit,
-                        &d.seen[d.seen.len().saturating_sub(5)..]
-                    );
-                }
-                panic!("seed {seed}: a healed cluster resolves: {other:?}")
-            }
+            other => panic!("seed {seed}: a healed cluster resolves: {other:?}"),
         }
     }
     // Late copies of anything may still arrive.
@@ -150,7 +131,12 @@ fn one_run(seed: u64) -> [u64; 3] {
         assert!(!applied.contains_key(&value), "seed {seed}: {value:?} was told as never applied");
     }
     let start = world.now;
-    world.call(Operation::put("last", "x"), 10_000).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let last = |world: &mut World| world.call(Operation::put("last", "x"), 10_000);
+    let outcome = match last(&mut world) {
+        Err(Error::SessionExpired { maybe_applied: false, .. }) => last(&mut world),
+        outcome => outcome,
+    };
+    assert!(outcome.is_ok(), "seed {seed}: {outcome:?}");
     assert!(world.now - start < ms(2000), "seed {seed}: slow after healing");
     assert_eq!(world.client.outstanding(), 0);
     counts
@@ -159,7 +145,7 @@ fn one_run(seed: u64) -> [u64; 3] {
 #[test]
 fn what_is_told_agrees_with_what_was_applied() {
     let mut total = [0; 3];
-    for seed in 0..60 {
+    for seed in 0..100 {
         for (sum, count) in total.iter_mut().zip(one_run(seed)) {
             *sum += count;
         }
