@@ -10,6 +10,7 @@ mod format;
 use bytes::{BufMut, Bytes};
 
 use crate::codec::{Decode, DecodeError, Encode, Reader};
+use crate::frame::MESSAGE_MAX_BYTES;
 use crate::ids::{Epoch, GroupId, LogIndex, ViewId};
 use admin::{AdminReply, AdminRequest};
 use broadcast::BroadcastMessage;
@@ -20,7 +21,7 @@ pub use format::COUNTER_LIMIT;
 use format::{Blob, Counter, Fixed, Flag, Many, Mark, Maybe, Plain, record, tagged};
 
 /// Longest message that links carry: 16 MiB.
-pub const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
+pub const MESSAGE_LIMIT: usize = MESSAGE_MAX_BYTES;
 /// Room that is left in a message for what stands around its one big byte string: 64 KiB.
 pub const MESSAGE_ROOM: usize = 64 * 1024;
 /// Most heartbeats in one message: every group that a map may have, and the directory.
@@ -181,3 +182,6 @@ impl Decode for ForwardToken {
         reader.u64("ForwardToken").map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests;

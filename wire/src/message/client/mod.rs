@@ -12,8 +12,9 @@ use crate::ids::{Epoch, GroupId, HistoryId, LogIndex, NodeId, SessionId, Slot, V
 
 /// Longest key: 64 KiB.
 pub const KEY_LIMIT: usize = 64 * 1024;
-/// Longest value that any configuration allows: 8 MiB, so that an operation fits one message of 16 MiB with room.
-pub const VALUE_LIMIT: usize = 8 * 1024 * 1024;
+/// Longest value that any configuration allows: 1.5 MiB, so that a CAS with an expected and a new value of this size
+/// fits one message of class 1 (4 MiB).
+pub const VALUE_LIMIT: usize = 1536 * 1024;
 /// Longest command, encoded: what an entry of the log holds. A CAS of two values of [`VALUE_LIMIT`] is over it.
 pub const COMMAND_LIMIT: usize = ENTRY_LIMIT;
 /// Most sessions that one command ends.

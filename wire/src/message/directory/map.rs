@@ -71,3 +71,118 @@ fn valid_replicas(replicas: &[NodeId], nodes: &BTreeSet<NodeId>) -> Result<(), D
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::SocketAddr;
+
+    use super::super::NodeInfo;
+    use super::*;
+    use crate::ids::{ClusterId, Epoch, HistoryId, ViewId};
+    use crate::slot::even_partitions;
+
+    fn node(number: u8) -> NodeId {
+        NodeId([number; 16])
+    }
+
+    fn map(count: u32) -> PartitionMap {
+        let info = |number| NodeInfo {
+            node: node(number),
+            name: format!("n{number}"),
+            addr: SocketAddr::from(([127, 0, 0, 1], 7400)),
+        };
+        let partitions = (1..)
+            .zip(even_partitions(count))
+            .map(|(group, (first, last))| Partition {
+                group: GroupId(group),
+                view: ViewId(0),
+                first,
+                last,
+                replicas: vec![node(1), node(2)],
+            })
+            .collect();
+        PartitionMap {
+            cluster: ClusterId::default(),
+            history: HistoryId(0),
+            epoch: Epoch(1),
+            nodes: vec![info(1), info(2), info(3)],
+            partitions,
+        }
+    }
+
+    #[test]
+    fn every_slot_has_the_partition_that_holds_it() {
+        for count in [1, 2, 3, 8, 1000, 1024] {
+            let map = map(count);
+            assert_eq!(map.validate(), Ok(()));
+            for slot in (0..SLOTS).map(Slot) {
+                let partition = map.partition_of(slot).unwrap();
+                assert!(partition.first <= slot && slot <= partition.last);
+                assert_eq!(map.group_of(slot), Some(partition.group));
+            }
+        }
+    }
+
+    #[test]
+    fn slots_that_no_partition_holds_have_none() {
+        let mut holed = map(3);
+        holed.partitions.remove(1);
+        assert_eq!(holed.group_of(Slot(0)), Some(GroupId(1)));
+        assert_eq!(holed.group_of(Slot(8000)), None);
+        assert_eq!(holed.group_of(Slot(16_383)), Some(GroupId(3)));
+        holed.partitions.clear();
+        assert_eq!(holed.partition_of(Slot(0)), None);
+    }
+
+    fn refused(break_it: impl FnOnce(&mut PartitionMap)) -> DecodeError {
+        let mut map = map(4);
+        break_it(&mut map);
+        map.validate().unwrap_err()
+    }
+
+    #[test]
+    fn maps_with_holes_overlaps_or_disorder_are_refused() {
+        let first = DecodeError::Invalid("Partition.first");
+        assert_eq!(refused(|map| map.partitions[0].first = Slot(1)), first);
+        assert_eq!(refused(|map| map.partitions[1].first.0 += 1), first);
+        assert_eq!(refused(|map| map.partitions[1].first.0 -= 1), first);
+        assert_eq!(refused(|map| map.partitions[1].last = Slot(0)), first);
+        assert_eq!(refused(|map| map.partitions[3].last = Slot(SLOTS)), first);
+        assert_eq!(refused(|map| map.partitions[3].last = Slot(u16::MAX)), first);
+        assert_eq!(refused(|map| map.partitions.swap(1, 2)), first);
+        let short = DecodeError::Invalid("PartitionMap.partitions");
+        assert_eq!(refused(|map| map.partitions[3].last.0 -= 1), short);
+        assert_eq!(refused(|map| map.partitions.clear()), short);
+    }
+
+    #[test]
+    fn maps_whose_groups_are_not_their_own_are_refused() {
+        let group = DecodeError::Invalid("Partition.group");
+        assert_eq!(refused(|map| map.partitions[2].group = GroupId(1)), group);
+        assert_eq!(refused(|map| map.partitions[2].group = GroupId::DIRECTORY), group);
+    }
+
+    #[test]
+    fn maps_with_unknown_doubled_or_no_replicas_are_refused() {
+        let replicas = DecodeError::Invalid("Partition.replicas");
+        assert_eq!(refused(|map| map.partitions[2].replicas[1] = node(9)), replicas);
+        assert_eq!(refused(|map| map.partitions[2].replicas[1] = node(1)), replicas);
+        assert_eq!(refused(|map| map.partitions[2].replicas.clear()), replicas);
+        assert_eq!(refused(|map| map.nodes[2].node = node(1)), DecodeError::Invalid("PartitionMap.nodes"));
+    }
+
+    #[test]
+    fn maps_over_a_limit_are_refused() {
+        let name = |map: &mut PartitionMap| map.nodes[0].name = "n".repeat(NAME_LIMIT + 1);
+        assert_eq!(refused(name), DecodeError::TooLong("NodeInfo.name"));
+        let replicas =
+            |map: &mut PartitionMap| map.partitions[0].replicas = vec![node(1); REPLICAS_LIMIT + 1];
+        assert_eq!(refused(replicas), DecodeError::TooLong("Partition.replicas"));
+        let nodes = |map: &mut PartitionMap| map.nodes = vec![map.nodes[0].clone(); NODES_LIMIT + 1];
+        assert_eq!(refused(nodes), DecodeError::TooLong("PartitionMap.nodes"));
+        let mut wide = map(GROUPS_LIMIT as u32);
+        let last = wide.partitions[0].clone();
+        wide.partitions.push(last);
+        assert_eq!(wide.validate(), Err(DecodeError::TooLong("PartitionMap.partitions")));
+    }
+}

@@ -97,7 +97,7 @@ pub enum DirectoryMessage {
         /// The list.
         list: ListId,
     },
-    /// The sender will not grant the list; how it stands to the list it did grant.
+    /// The sender will never grant the list.
     Refuse {
         /// The list.
         list: ListId,

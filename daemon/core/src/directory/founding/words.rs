@@ -1,0 +1,72 @@
+//! What a process that does not serve says of itself.
+
+use haystack_wire::message::directory::Standing;
+
+use super::{Founding, Phase};
+
+impl Founding {
+    /// Why this process does not serve, and what it waits for; empty for a member.
+    pub fn waits_for(&self) -> String {
+        match &self.phase {
+            Phase::Member { .. } => String::new(),
+            Phase::Standby { cluster } if self.members_in_sight(*cluster) > 0 => format!(
+                "standby: cluster {} was founded without this process, so it has no vote; it forwards requests, \
+                 and serves as soon as the cluster's views can change",
+                cluster.short()
+            ),
+            Phase::Standby { cluster } => format!(
+                "standby: this host was part of cluster {} and no member of it answers; its data was in memory. \
+                 Start the hosts that still run it, or, if all were restarted and the data is given up, run \
+                 `haystackctl found --abandon-old-data`",
+                cluster.short()
+            ),
+            Phase::Counting { list, grants } => {
+                let missing = list.founders.iter().filter(|founder| !grants.contains(&founder.node));
+                let names: Vec<_> = missing.map(|founder| founder.name.clone()).collect();
+                format!(
+                    "founding: {} of {} have granted, waiting for {}",
+                    grants.len(),
+                    list.founders.len(),
+                    names.join(", ")
+                )
+            }
+            Phase::Granted { list } => {
+                match list.founders.iter().find(|founder| founder.node == list.proposer) {
+                    Some(proposer) => format!("founding: granted, waiting for the word of {}", proposer.name),
+                    None => "founding: granted, waiting for the proposer's word".to_owned(),
+                }
+            }
+            Phase::Seeking => self.seeking_waits_for(),
+        }
+    }
+
+    fn seeking_waits_for(&self) -> String {
+        let mut missing = Vec::new();
+        for (addr, name) in self.config.founders.iter().zip(&self.config.founder_names) {
+            if *addr == self.me.addr {
+                continue;
+            }
+            match self.seen_at(*addr) {
+                Some(seen) if seen.up && seen.standing != Standing::Founding => {
+                    missing.push(format!("{name} (belongs to a cluster already)"));
+                }
+                Some(seen) if seen.up && seen.founders_hash != self.founders_hash => {
+                    missing.push(format!("{name} (its list of founders differs)"));
+                }
+                Some(seen) if seen.up => {}
+                _ => missing.push(format!("{name} (missing)")),
+            }
+        }
+        let total = self.config.founders.len();
+        if missing.is_empty() {
+            return format!(
+                "founding: {total} of {total} founders are here, waiting for the proposal of one"
+            );
+        }
+        format!(
+            "founding: {} of {total} founders are here, waiting for {}",
+            total - missing.len(),
+            missing.join(", ")
+        )
+    }
+}

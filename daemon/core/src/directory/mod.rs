@@ -1,0 +1,6 @@
+//! The directory: how a cluster comes to be, and who serves what in it.
+
+pub mod founding;
+pub mod life;
+pub mod machine;
+pub mod placement;

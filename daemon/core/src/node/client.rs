@@ -1,0 +1,145 @@
+//! Clients of a node: requests, forwarding, answers, the map, administrators.
+
+use bytes::Bytes;
+use haystack_wire::Instant;
+use haystack_wire::codec::decode_whole;
+use haystack_wire::frame::Class;
+use haystack_wire::ids::{GroupId, NodeId};
+use haystack_wire::keys::Rights;
+use haystack_wire::link::LinkId;
+use haystack_wire::message::admin::{AdminReply, AdminRequest};
+use haystack_wire::message::client::{Outcome, Refusal, Reply, Request, RequestBody, RouteHint};
+use haystack_wire::message::{ClientMessage, ForwardToken, PeerMessage, ServerMessage};
+use slog::warn;
+
+use super::Node;
+use crate::group::{Handled, Origin};
+
+impl Node {
+    pub(super) fn on_client_message(&mut self, now: Instant, link: LinkId, rights: Rights, message: &Bytes) {
+        match decode_whole(message, "client message") {
+            Ok(ClientMessage::Request(request)) => {
+                self.stats.requests += 1;
+                self.on_request(now, Origin { link, token: None }, rights, &request);
+            }
+            Ok(ClientMessage::MapRequest { id, held }) => {
+                let map = self.map.clone().filter(|map| map.epoch > held);
+                self.send_server(now, link, &ServerMessage::Map { id, map });
+            }
+            Ok(ClientMessage::Admin { id, request }) => {
+                let reply = self.on_admin(now, rights, &request);
+                self.send_server(now, link, &ServerMessage::Admin { id, reply });
+            }
+            Err(_) if decode_whole::<PeerMessage>(message, "peer message").is_ok() => {
+                self.stats.drop_not_a_peer += 1;
+            }
+            Err(_) => self.stats.drop_malformed += 1,
+        }
+    }
+
+    /// A request, from a client of ours or forwarded; a forwarded one is never forwarded again.
+    pub(super) fn on_request(&mut self, now: Instant, origin: Origin, rights: Rights, request: &Request) {
+        let (id, group_id) = (request.id, request.group);
+        let leader = match self.groups.get_mut(&group_id) {
+            Some(group) => {
+                self.dirty.insert(group_id);
+                match group.on_request(now, origin, rights, request, &mut self.sink) {
+                    Handled::Taken => {
+                        self.drain_sink(now);
+                        return;
+                    }
+                    Handled::NotLeader(leader) => leader,
+                }
+            }
+            None => self.any_replica(group_id),
+        };
+        let hint = self.hint(group_id, leader);
+        let refusal = match (origin.token, leader) {
+            (None, Some(leader)) if may(rights, request) => {
+                match self.forward(now, origin, leader, request) {
+                    Ok(()) => return,
+                    Err(refusal) => refusal,
+                }
+            }
+            (None, Some(_)) => Refusal::Forbidden,
+            (Some(_), Some(_)) => Refusal::NotLeader,
+            (_, None) => Refusal::NotReady,
+        };
+        self.send_reply(now, origin, Reply { id, hint: Some(hint), outcome: Outcome::Refused(refusal) });
+    }
+
+    fn hint(&self, group: GroupId, leader: Option<NodeId>) -> RouteHint {
+        RouteHint { epoch: self.epoch(), group, leader }
+    }
+
+    /// A replica to ask where this node has none: one with a link, the preferred leader first.
+    fn any_replica(&self, group: GroupId) -> Option<NodeId> {
+        let partition = self.map.as_ref()?.partitions.iter().find(|partition| partition.group == group)?;
+        partition.replicas.iter().copied().find(|node| self.endpoint.link_to(*node).is_some())
+    }
+
+    fn forward(
+        &mut self,
+        now: Instant,
+        origin: Origin,
+        to: NodeId,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        let Some(link) = self.endpoint.link_to(to) else { return Err(Refusal::NotLeader) };
+        let token = ForwardToken(origin.link.0);
+        let bytes = self.outbox.encode(&PeerMessage::Forward { token, request: request.clone() });
+        // A full link took nothing: the refusal is definite.
+        self.endpoint.send(now, link, Class::Client, bytes).map_err(|_| Refusal::Overloaded)?;
+        self.stats.forwarded += 1;
+        Ok(())
+    }
+
+    pub(super) fn send_reply(&mut self, now: Instant, origin: Origin, reply: Reply) {
+        match origin.token {
+            None => self.send_server(now, origin.link, &ServerMessage::Reply(reply)),
+            Some(token) => {
+                let bytes = self.outbox.encode(&PeerMessage::Forwarded { token, reply });
+                if self.endpoint.send(now, origin.link, Class::Client, bytes).is_err() {
+                    self.stats.drop_reply += 1;
+                }
+            }
+        }
+    }
+
+    /// The answer to a request that this node forwarded goes to the client that asked, if it is still there.
+    pub(super) fn on_forwarded(&mut self, now: Instant, token: ForwardToken, reply: Reply) {
+        self.send_server(now, LinkId(token.0), &ServerMessage::Reply(reply));
+    }
+
+    fn send_server(&mut self, now: Instant, link: LinkId, message: &ServerMessage) {
+        let bytes = self.outbox.encode(message);
+        if self.endpoint.send(now, link, Class::Client, bytes).is_err() {
+            self.stats.drop_reply += 1;
+        }
+    }
+
+    fn on_admin(&mut self, now: Instant, rights: Rights, request: &AdminRequest) -> AdminReply {
+        match request {
+            AdminRequest::Status => AdminReply::Status(Box::new(self.status(now))),
+            AdminRequest::AbandonOldData if !rights.admin => {
+                AdminReply::Refused("this key has no right to administer the cluster".to_owned())
+            }
+            AdminRequest::AbandonOldData => match self.founding.abandon(now) {
+                Ok(done) => {
+                    warn!(self.log, "old data is abandoned by an administrator");
+                    self.settle(now);
+                    AdminReply::Done(done)
+                }
+                Err(why) => AdminReply::Refused(why),
+            },
+        }
+    }
+}
+
+/// Rights end where the client's link ends: the leader trusts the forwarder's judgement.
+const fn may(rights: Rights, request: &Request) -> bool {
+    match request.body {
+        RequestBody::Command(_) => rights.write,
+        RequestBody::Get { .. } | RequestBody::Scan { .. } => rights.read,
+    }
+}

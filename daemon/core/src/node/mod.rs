@@ -1,0 +1,561 @@
+//! The whole node: links, founding and groups, composed.
+
+mod client;
+mod outbox;
+mod peer;
+mod status;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use haystack_wire::Instant;
+use haystack_wire::ids::{Ballot, Boot, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
+use haystack_wire::keys::Role;
+use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
+use haystack_wire::message::directory::{PartitionMap, Standing};
+use haystack_wire::rng::Rng;
+use slog::{Logger, info, o};
+
+use crate::config::Config;
+use crate::directory::founding::{self, Founding};
+use crate::directory::life::Life;
+use crate::group::{Founded, Group, Out, Sink};
+use crate::stats::Stats;
+use crate::store;
+use outbox::Outbox;
+use timers::{Source, Timers};
+
+/// A stopping node waits so long for others to take its leadership over.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
+/// How often a node without a map, or whose peer may have a newer one, asks for it.
+const MAP_PULL_PERIOD: Duration = Duration::from_secs(1);
+/// A process that its successor declares dead must have been silent for so long since the successor came.
+const SUCCESSION_SILENCE: Duration = Duration::from_secs(2);
+
+/// Who this process is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// New for every life in memory mode.
+    pub node: NodeId,
+    /// 0 in memory mode.
+    pub boot: Boot,
+    /// The life file, in which this life has begun.
+    pub life: Life,
+}
+
+/// Number of a record to persist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lsn(pub u64);
+
+/// What must be on disk before the node speaks of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The whole new contents of the life file.
+    Life {
+        /// The record's number, to be handed to [`Node::handle_persisted`].
+        lsn: Lsn,
+        /// The contents.
+        bytes: Vec<u8>,
+    },
+}
+
+/// What the operator of the process wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Hand leadership over, then say [`Event::Stopped`].
+    Stop,
+}
+
+/// Why a command is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The node is stopping already.
+    #[error("the daemon is stopping already")]
+    Stopping,
+}
+
+/// Why the node wants to be woken.
+pub use timers::Source as Wakeup;
+
+/// What the node has to tell its driver. Nothing depends on its being heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Every group has a leader that answers: the node serves.
+    Ready,
+    /// Some group has no leader that answers any more.
+    NotReady,
+    /// Where the node stands and what it waits for changed.
+    Standing {
+        /// Where it stands.
+        standing: Standing,
+        /// What it waits for; empty for a member.
+        waits_for: String,
+    },
+    /// A process is linked, or its link ended.
+    Peer {
+        /// The process.
+        node: NodeId,
+        /// Where it is.
+        addr: SocketAddr,
+        /// Whether it came or went.
+        up: bool,
+    },
+    /// A group's trusted leader changed.
+    Leader {
+        /// The group.
+        group: GroupId,
+        /// The leader's ballot, if one answers.
+        leader: Option<Ballot>,
+    },
+    /// An entry was applied; only with `Config::observe`.
+    Applied {
+        /// The group.
+        group: GroupId,
+        /// The entry's position.
+        index: LogIndex,
+        /// Chained hash of the log up to and with the entry.
+        chain: u64,
+        /// Digest of the state after it.
+        digest: u128,
+        /// The entry's body.
+        body: Bytes,
+    },
+    /// Leadership is handed over, or nobody took it in time: the process may end.
+    Stopped {
+        /// Whether data is lost if one more daemon stops.
+        last_majority: bool,
+    },
+}
+
+/// One datagram to send: the buffer handed to [`Node::poll_transmit`] holds it.
+pub type Transmission = Transmit;
+
+/// What is known of a link's other end.
+#[derive(Clone, Copy, Debug)]
+struct Remote {
+    node: NodeId,
+    role: Role,
+}
+
+/// A whole node.
+///
+/// # The driver's contract
+/// Call, in this order, in every turn: [`handle_datagram`](Self::handle_datagram) for everything that is ready
+/// (up to a bound), [`handle_timeout`](Self::handle_timeout) if its time has come,
+/// [`poll_persist`](Self::poll_persist) until `None` (answering each record with
+/// [`handle_persisted`](Self::handle_persisted) once it is on disk), [`poll_event`](Self::poll_event) until `None`,
+/// [`poll_transmit`](Self::poll_transmit) until `None`; then sleep until [`poll_timeout`](Self::poll_timeout) or
+/// input. Time never goes back. Batching follows from this: everything read in one turn leaves in one flush.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    identity: LinkEnd,
+    log: Logger,
+    rng: Rng,
+    endpoint: Endpoint,
+    links: BTreeMap<LinkId, Remote>,
+    founding: Founding,
+    groups: BTreeMap<GroupId, Group>,
+    map: Option<PartitionMap>,
+    sink: Sink,
+    outbox: Outbox,
+    /// Groups that may have something to flush.
+    dirty: BTreeSet<GroupId>,
+    timers: Timers,
+    /// Predecessors declared dead by their successors, until they were silent long enough.
+    succeeded: Vec<(NodeId, Instant)>,
+    leaderless: BTreeSet<GroupId>,
+    ready: bool,
+    stopping: Option<Instant>,
+    stopped: bool,
+    waits_for: String,
+    events: VecDeque<Event>,
+    stats: Stats,
+}
+
+impl Node {
+    /// A node that begins its life now.
+    ///
+    /// # Panics
+    /// If `identity.life` has not begun with `identity.node`.
+    pub fn new(config: Config, identity: Identity, now: Instant, mut rng: Rng, log: Logger) -> Self {
+        let local = LinkEnd { node: identity.node, boot: identity.boot };
+        let endpoint = Endpoint::new(
+            EndpointConfig {
+                local,
+                role: Role::Peer,
+                network: config.network,
+                keys: config.keys.clone(),
+                accepts: true,
+                limits: link::Limits::default(),
+            },
+            now,
+            rng.fork(),
+        );
+        let founding = Founding::new(&config, identity.node, identity.life, now, rng.fork());
+        let mut node = Self {
+            identity: local,
+            log: log.new(o!("node" => identity.node.short())),
+            rng,
+            endpoint,
+            links: BTreeMap::new(),
+            founding,
+            groups: BTreeMap::new(),
+            map: None,
+            sink: Sink::new(),
+            outbox: Outbox::default(),
+            dirty: BTreeSet::new(),
+            timers: Timers::default(),
+            succeeded: Vec::new(),
+            leaderless: BTreeSet::new(),
+            ready: false,
+            stopping: None,
+            stopped: false,
+            waits_for: String::new(),
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+        };
+        for addr in node.config.founders.clone() {
+            if addr != node.config.advertise {
+                node.endpoint.connect(now, addr);
+            }
+        }
+        node.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
+        node.settle(now);
+        node
+    }
+
+    /// This process.
+    pub const fn id(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// Counters of the node itself; those of its links are [`Endpoint::stats`].
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The links, to look at.
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The replicas, to look at.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// The partition map, once it is known.
+    pub const fn map(&self) -> Option<&PartitionMap> {
+        self.map.as_ref()
+    }
+
+    /// Where this node stands.
+    pub const fn standing(&self) -> Standing {
+        self.founding.standing()
+    }
+
+    /// Takes one datagram in. It is opened in place.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        self.endpoint.handle_datagram(now, from, datagram);
+        self.drain_links(now);
+    }
+
+    /// Does what is due. Spurious calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        while let Some(source) = self.timers.due(now) {
+            match source {
+                Source::Founding => self.founding.handle_timeout(now),
+                Source::Group(id) => {
+                    if let Some(group) = self.groups.get_mut(&id) {
+                        group.set_rtt(majority_rtt(&self.endpoint, self.identity.node, group.replicas()));
+                        group.handle_timeout(now, &mut self.sink);
+                        self.dirty.insert(id);
+                    }
+                }
+                Source::Map => self.pull_map(now),
+                Source::Links | Source::Stop => {}
+            }
+            self.settle(now);
+        }
+        self.drain_links(now);
+        self.check_stopped(now);
+    }
+
+    /// Starts what the operator wants.
+    ///
+    /// # Errors
+    /// If it cannot be done now.
+    pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<(), Rejected> {
+        match command {
+            Command::Stop => {
+                if self.stopping.is_some() {
+                    return Err(Rejected::Stopping);
+                }
+                self.stopping = Some(now);
+                self.timers.set(Source::Stop, Some(now + HAND_OVER_LIMIT));
+                let ids: Vec<_> = self.groups.keys().copied().collect();
+                for id in ids {
+                    if let Some(group) = self.groups.get_mut(&id) {
+                        group.hand_over(now, &mut self.sink);
+                        self.dirty.insert(id);
+                    }
+                }
+                self.settle(now);
+                self.check_stopped(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// The record with this number, and all before it, are on disk.
+    pub fn handle_persisted(&mut self, now: Instant, upto: Lsn) {
+        self.founding.handle_persisted(upto.0);
+        self.settle(now);
+    }
+
+    /// What must go to disk next.
+    pub fn poll_persist(&mut self) -> Option<Record> {
+        self.founding.poll_persist().map(|(lsn, bytes)| Record::Life { lsn: Lsn(lsn), bytes })
+    }
+
+    /// What the node has to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next datagram to send, written to `buf` (cleared first).
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmission> {
+        self.flush(now);
+        self.endpoint.poll_transmit(now, buf)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, Wakeup)> {
+        let links = self.endpoint.poll_timeout().map(|at| (at, Source::Links));
+        [self.timers.next(), links].into_iter().flatten().min()
+    }
+
+    /// Everything that this turn produced goes into the links, as few messages as possible.
+    fn flush(&mut self, now: Instant) {
+        while let Some(id) = self.dirty.pop_first() {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.flush(now, &mut self.sink);
+                self.timers.set(Source::Group(id), group.poll_timeout());
+            }
+            self.drain_sink(now);
+        }
+        self.outbox.flush(now, &mut self.endpoint, &mut self.stats);
+    }
+
+    fn drain_links(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                LinkEvent::Up { link, remote, role, addr } => self.on_up(now, link, remote.node, role, addr),
+                LinkEvent::Down { link, remote, .. } => self.on_down(link, remote.node),
+                LinkEvent::Deliver { link, message, .. } | LinkEvent::Datagram { link, message } => {
+                    self.on_message(now, link, &message);
+                }
+                LinkEvent::Writable { link, .. } => self.on_writable(now, link),
+            }
+        }
+        self.settle(now);
+    }
+
+    fn on_message(&mut self, now: Instant, link: LinkId, message: &Bytes) {
+        match self.links.get(&link).copied() {
+            Some(Remote { role: Role::Peer, node, .. }) => {
+                self.on_peer_message(now, link, node, message);
+            }
+            Some(Remote { role: Role::Client(rights), .. }) => {
+                self.on_client_message(now, link, rights, message);
+            }
+            None => self.stats.drop_no_link += 1,
+        }
+    }
+
+    fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
+        self.links.insert(link, Remote { node, role });
+        if role == Role::Peer {
+            self.introduce(now, link);
+            self.events.push_back(Event::Peer { node, addr, up: true });
+            info!(self.log, "peer is up"; "peer" => node.short(), "addr" => %addr);
+        }
+    }
+
+    /// Groups whose messages a full link refused find out what is missing, and send it again.
+    fn on_writable(&mut self, now: Instant, link: LinkId) {
+        let Some(remote) = self.links.get(&link).copied() else { return };
+        for id in self.outbox.unblocked(remote.node) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.writable(now, remote.node, &mut self.sink);
+                self.dirty.insert(id);
+            }
+        }
+        self.drain_sink(now);
+    }
+
+    fn on_down(&mut self, link: LinkId, node: NodeId) {
+        let Some(remote) = self.links.remove(&link) else { return };
+        if remote.role == Role::Peer {
+            self.founding.on_down(node);
+            if let Some(seen) = self.endpoint.remote(link) {
+                self.events.push_back(Event::Peer { node, addr: seen.addr, up: false });
+            }
+            info!(self.log, "peer is gone"; "peer" => node.short());
+        }
+    }
+
+    /// Carries out what founding and groups want, until they are quiet.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.founding.poll_output() {
+                self.on_founding(now, output);
+            } else if self.sink.is_empty() {
+                break;
+            }
+            self.drain_sink(now);
+        }
+        self.timers.set(Source::Founding, self.founding.poll_timeout());
+        let waits_for = self.founding.waits_for();
+        if waits_for != self.waits_for {
+            self.waits_for.clone_from(&waits_for);
+            self.events.push_back(Event::Standing { standing: self.founding.standing(), waits_for });
+        }
+    }
+
+    fn on_founding(&mut self, now: Instant, output: founding::Output) {
+        match output {
+            founding::Output::Send { to, message } => self.send_directory(now, to, message),
+            founding::Output::Announce(..) => {
+                let peers: Vec<LinkId> = self.peer_links().collect();
+                peers.into_iter().for_each(|link| self.introduce(now, link));
+            }
+            founding::Output::Member(list) => {
+                info!(self.log, "cluster founded"; "cluster" => list.cluster.short());
+                let rng = self.rng.fork();
+                let group = Group::directory(&self.config, self.id(), &list, now, rng);
+                self.add_group(group);
+            }
+        }
+    }
+
+    fn add_group(&mut self, group: Group) {
+        let id = group.id();
+        self.timers.set(Source::Group(id), group.poll_timeout());
+        self.leaderless.insert(id);
+        self.dirty.insert(id);
+        self.groups.insert(id, group);
+    }
+
+    fn drain_sink(&mut self, now: Instant) {
+        while let Some(out) = self.sink.pop_front() {
+            match out {
+                Out::Broadcast { to, message } => {
+                    self.outbox.broadcast(now, &to, &message, &mut self.endpoint, &mut self.stats);
+                }
+                Out::Bulk { to, message } => {
+                    self.outbox.bulk(now, to, &message, &mut self.endpoint, &mut self.stats);
+                }
+                Out::Heartbeat { to, heartbeat, urgent } => self.outbox.heartbeat(to, heartbeat, urgent),
+                Out::Reply { origin, reply } => self.send_reply(now, origin, reply),
+                Out::Leader(group, leader) => self.on_leader(group, leader),
+                Out::Map => self.on_map_decided(now),
+                Out::Applied { group, index, chain, digest, body } => {
+                    self.events.push_back(Event::Applied { group, index, chain, digest, body });
+                }
+            }
+        }
+    }
+
+    fn on_leader(&mut self, group: GroupId, leader: Option<Ballot>) {
+        self.events.push_back(Event::Leader { group, leader });
+        if leader.is_some() {
+            self.leaderless.remove(&group);
+        } else {
+            self.leaderless.insert(group);
+        }
+        self.note_readiness();
+    }
+
+    fn note_readiness(&mut self) {
+        let ready = self.map.is_some() && !self.groups.is_empty() && self.leaderless.is_empty();
+        if ready != self.ready {
+            self.ready = ready;
+            self.events.push_back(if ready { Event::Ready } else { Event::NotReady });
+        }
+    }
+
+    /// Group 0 has decided a map: every group that it gives this node starts from it.
+    fn on_map_decided(&mut self, now: Instant) {
+        let Some(map) = self.groups.get(&GroupId::DIRECTORY).and_then(Group::map).cloned() else { return };
+        for partition in &map.partitions {
+            if self.groups.contains_key(&partition.group) || !partition.replicas.contains(&self.id()) {
+                continue;
+            }
+            let limits = store::Limits {
+                value: self.config.value_limit,
+                memory: self.config.memory_limit / map.partitions.len() as u64,
+                ..store::Limits::default()
+            };
+            let slots = (partition.first, partition.last);
+            let founded = Founded {
+                id: partition.group,
+                replicas: partition.replicas.clone(),
+                epoch: map.epoch,
+                history: map.history,
+            };
+            let rng = self.rng.fork();
+            let group = Group::data(&self.config, self.id(), founded, slots, limits, now, rng);
+            self.add_group(group);
+        }
+        if let Some(directory) = self.groups.get_mut(&GroupId::DIRECTORY) {
+            directory.set_epoch(map.epoch);
+        }
+        self.adopt_map(map);
+    }
+
+    fn adopt_map(&mut self, map: PartitionMap) {
+        if self.map.as_ref().is_none_or(|held| held.epoch < map.epoch) {
+            self.map = Some(map);
+            self.note_readiness();
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.map.as_ref().map_or(Epoch(0), |map| map.epoch)
+    }
+
+    fn check_stopped(&mut self, now: Instant) {
+        let Some(since) = self.stopping.filter(|_| !self.stopped) else { return };
+        let leads = self.groups.values().any(|group| {
+            group.replicas().len() > 1 && group.leader().is_some_and(|leader| leader.node == self.id())
+        });
+        if leads && now.saturating_since(since) < HAND_OVER_LIMIT {
+            return;
+        }
+        self.stopped = true;
+        self.timers.set(Source::Stop, None);
+        // Without this node so many are left; one fewer must still be a majority.
+        let last_majority =
+            self.groups.values().any(|group| group.live().saturating_sub(2) < group.replicas().len() / 2 + 1);
+        self.events.push_back(Event::Stopped { last_majority });
+    }
+}
+
+/// The round trip to the slowest replica of the fastest majority, this one included.
+fn majority_rtt(endpoint: &Endpoint, me: NodeId, replicas: &[NodeId]) -> Duration {
+    let others = replicas.iter().filter(|replica| **replica != me);
+    let mut rtts: Vec<Duration> = others
+        .filter_map(|replica| endpoint.link_to(*replica))
+        .filter_map(|link| endpoint.remote(link).map(|remote| remote.srtt))
+        .collect();
+    rtts.sort_unstable();
+    // A majority of n is n / 2 others and this one.
+    rtts.get((replicas.len() / 2).saturating_sub(1)).or(rtts.last()).copied().unwrap_or_default()
+}

@@ -1,0 +1,123 @@
+//! From groups to links: one encoding for several receivers, heartbeats of all groups together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Bytes, BytesMut};
+use haystack_wire::Instant;
+use haystack_wire::codec::Encode;
+use haystack_wire::frame::Class;
+use haystack_wire::ids::{GroupId, NodeId};
+use haystack_wire::link::{Endpoint, SendError};
+use haystack_wire::message::PeerMessage;
+use haystack_wire::message::election::GroupHeartbeat;
+
+use crate::stats::Stats;
+
+/// Heartbeats of one datagram: at 80 bytes at most each they stay below the links' limit of 1,100.
+const HEARTBEATS_PER_DATAGRAM: usize = 13;
+/// Heartbeats of one reliable message (judgement: 20 KiB).
+const HEARTBEATS_PER_MESSAGE: usize = 256;
+
+/// What waits for the end of the turn.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    heartbeats: BTreeMap<NodeId, Vec<GroupHeartbeat>>,
+    urgent: BTreeMap<NodeId, Vec<GroupHeartbeat>>,
+    /// Groups whose messages to a process were refused by a full link.
+    blocked: BTreeMap<NodeId, BTreeSet<GroupId>>,
+    scratch: BytesMut,
+}
+
+impl Outbox {
+    /// The bytes of `message`, in a buffer that is used again when the links have let go of it.
+    pub(super) fn encode<T: Encode>(&mut self, message: &T) -> Bytes {
+        message.encode(&mut self.scratch);
+        self.scratch.split().freeze()
+    }
+
+    /// Sends one message of a group's broadcast to all of `to`.
+    pub(super) fn broadcast(
+        &mut self,
+        now: Instant,
+        to: &[NodeId],
+        message: &PeerMessage,
+        endpoint: &mut Endpoint,
+        stats: &mut Stats,
+    ) {
+        let bytes = self.encode(message);
+        for node in to {
+            let sent = send(now, endpoint, stats, *node, Class::Broadcast, bytes.clone());
+            if let (Err(SendError::WouldBlock), PeerMessage::Broadcast { group, .. }) = (sent, message) {
+                self.blocked.entry(*node).or_default().insert(*group);
+            }
+        }
+    }
+
+    /// Takes out the groups whose messages to `node` were refused.
+    pub(super) fn unblocked(&mut self, node: NodeId) -> BTreeSet<GroupId> {
+        self.blocked.remove(&node).unwrap_or_default()
+    }
+
+    /// Sends a part of a snapshot transfer.
+    pub(super) fn bulk(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        message: &PeerMessage,
+        endpoint: &mut Endpoint,
+        stats: &mut Stats,
+    ) {
+        let bytes = self.encode(message);
+        // A piece that does not fit is asked for again.
+        let _ = send(now, endpoint, stats, to, Class::Bulk, bytes);
+    }
+
+    /// Keeps a heartbeat until the end of the turn.
+    pub(super) fn heartbeat(&mut self, to: NodeId, heartbeat: GroupHeartbeat, urgent: bool) {
+        let boxes = if urgent { &mut self.urgent } else { &mut self.heartbeats };
+        boxes.entry(to).or_default().push(heartbeat);
+    }
+
+    /// Sends all heartbeats: rounds that a client waits for reliably, the others as they come.
+    pub(super) fn flush(&mut self, now: Instant, endpoint: &mut Endpoint, stats: &mut Stats) {
+        for urgent in [true, false] {
+            let boxes = core::mem::take(if urgent { &mut self.urgent } else { &mut self.heartbeats });
+            let most = if urgent { HEARTBEATS_PER_MESSAGE } else { HEARTBEATS_PER_DATAGRAM };
+            for (to, mut heartbeats) in boxes {
+                while !heartbeats.is_empty() {
+                    let rest = heartbeats.split_off(most.min(heartbeats.len()));
+                    let bytes = self.encode(&PeerMessage::Heartbeats(heartbeats));
+                    heartbeats = rest;
+                    if urgent {
+                        let _ = send(now, endpoint, stats, to, Class::Membership, bytes);
+                    } else {
+                        match endpoint.link_to(to) {
+                            // A heartbeat that does not fit is a heartbeat lost: the next round makes it good.
+                            Some(link) => drop(endpoint.send_datagram(now, link, bytes)),
+                            None => stats.drop_no_link += 1,
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sends `bytes` if there is a link with room; every message between groups survives its loss.
+pub(super) fn send(
+    now: Instant,
+    endpoint: &mut Endpoint,
+    stats: &mut Stats,
+    to: NodeId,
+    class: Class,
+    bytes: Bytes,
+) -> Result<(), SendError> {
+    let link = endpoint.link_to(to).ok_or(SendError::Gone);
+    let sent = link.and_then(|link| endpoint.send(now, link, class, bytes));
+    match &sent {
+        Ok(()) => {}
+        Err(SendError::WouldBlock) => stats.drop_backpressure += 1,
+        Err(_) => stats.drop_no_link += 1,
+    }
+    sent
+}

@@ -1,0 +1,162 @@
+//! Other daemons: introductions, groups' messages, the map.
+
+use bytes::Bytes;
+use haystack_wire::Instant;
+use haystack_wire::codec::decode_whole;
+use haystack_wire::frame::Class;
+use haystack_wire::ids::NodeId;
+use haystack_wire::keys::{Rights, Role};
+use haystack_wire::link::LinkId;
+use haystack_wire::message::PeerMessage;
+use haystack_wire::message::directory::{DirectoryMessage, Standing};
+use slog::info;
+
+use super::timers::Source;
+use super::{MAP_PULL_PERIOD, Node, SUCCESSION_SILENCE};
+use crate::group::Origin;
+
+impl Node {
+    pub(super) fn on_peer_message(&mut self, now: Instant, link: LinkId, from: NodeId, message: &Bytes) {
+        let message = match decode_whole(message, "peer message") {
+            Ok(message) => message,
+            Err(_) => {
+                self.stats.drop_malformed += 1;
+                return;
+            }
+        };
+        match message {
+            PeerMessage::Broadcast { group: id, view, message } => {
+                let Some(group) = self.groups.get_mut(&id) else {
+                    self.stats.drop_no_group += 1;
+                    return;
+                };
+                if group.on_broadcast(now, from, view, message, &mut self.sink) {
+                    self.dirty.insert(id);
+                } else {
+                    self.stats.drop_stranger += 1;
+                }
+            }
+            PeerMessage::Heartbeats(heartbeats) => {
+                for heartbeat in &heartbeats {
+                    let Some(group) = self.groups.get_mut(&heartbeat.group) else {
+                        self.stats.drop_no_group += 1;
+                        continue;
+                    };
+                    if group.on_heartbeat(now, from, heartbeat, &mut self.sink) {
+                        self.dirty.insert(heartbeat.group);
+                    } else {
+                        self.stats.drop_stranger += 1;
+                    }
+                }
+            }
+            PeerMessage::SnapshotPull { group: id, .. } | PeerMessage::SnapshotChunk { group: id, .. } => {
+                let Some(group) = self.groups.get_mut(&id) else {
+                    self.stats.drop_no_group += 1;
+                    return;
+                };
+                if group.on_bulk(now, from, message, &mut self.sink) {
+                    self.dirty.insert(id);
+                } else {
+                    self.stats.drop_stranger += 1;
+                }
+            }
+            PeerMessage::Directory(message) => self.on_directory(now, link, from, message),
+            PeerMessage::Forward { token, request } => {
+                // The forwarder has checked its client's rights.
+                self.on_request(now, Origin { link, token: Some(token) }, Rights::ALL, &request);
+            }
+            PeerMessage::Forwarded { token, reply } => self.on_forwarded(now, token, reply),
+        }
+        self.drain_sink(now);
+    }
+
+    fn on_directory(&mut self, now: Instant, link: LinkId, from: NodeId, message: DirectoryMessage) {
+        match message {
+            DirectoryMessage::Introduce { ref succeeds, standing, .. } => {
+                if let Some(remote) = self.endpoint.remote(link) {
+                    self.founding.on_introduce(now, from, remote.addr, &message);
+                }
+                self.note_succession(now, from, succeeds);
+                if standing == Standing::Member && self.map.is_none() {
+                    self.send_directory(now, from, DirectoryMessage::MapPull { held: self.epoch() });
+                }
+            }
+            DirectoryMessage::MapPull { held } => {
+                if let Some(map) = self.map.clone().filter(|map| map.epoch > held) {
+                    self.send_directory(now, from, DirectoryMessage::Map(map));
+                }
+            }
+            DirectoryMessage::Map(map) => {
+                // Only one who has no replica of the directory learns the map this way.
+                let ours = self.founding.cluster() == Some(map.cluster);
+                if ours && self.standing() == Standing::Standby && map.validate().is_ok() {
+                    self.adopt_map(map);
+                }
+            }
+            other => self.founding.on_message(now, from, other),
+        }
+        self.settle(now);
+    }
+
+    /// A process says that others lived before it in the same state directory. That proves their end, unless
+    /// one of them is heard again: then somebody copied a state directory.
+    fn note_succession(&mut self, now: Instant, from: NodeId, succeeds: &[NodeId]) {
+        for node in succeeds {
+            let known = self.endpoint.link_to(*node).is_some() && *node != from && *node != self.id();
+            if known && !self.succeeded.iter().any(|(noted, _)| noted == node) {
+                self.succeeded.push((*node, now));
+            }
+        }
+    }
+
+    fn end_predecessors(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .succeeded
+            .extract_if(.., |(_, since)| now.saturating_since(*since) >= SUCCESSION_SILENCE)
+            .collect();
+        for (node, since) in due {
+            let Some(link) = self.endpoint.link_to(node) else { continue };
+            if self.endpoint.remote(link).is_some_and(|remote| remote.last_heard > since) {
+                info!(self.log, "a process that was declared dead by a successor still answers";
+                    "peer" => node.short());
+                continue;
+            }
+            self.endpoint.gone(link);
+        }
+    }
+
+    pub(super) fn peer_links(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.links.iter().filter(|(_, remote)| remote.role == Role::Peer).map(|(link, _)| *link)
+    }
+
+    pub(super) fn introduce(&mut self, now: Instant, link: LinkId) {
+        let message = PeerMessage::Directory(self.founding.introduction());
+        let bytes = self.outbox.encode(&message);
+        if self.endpoint.send(now, link, Class::Client, bytes).is_err() {
+            self.stats.drop_backpressure += 1;
+        }
+    }
+
+    pub(super) fn send_directory(&mut self, now: Instant, to: NodeId, message: DirectoryMessage) {
+        let bytes = self.outbox.encode(&PeerMessage::Directory(message));
+        // Founding asks again for what it needs.
+        let _ = super::outbox::send(now, &mut self.endpoint, &mut self.stats, to, Class::Client, bytes);
+    }
+
+    /// Asks a member for the map, and looks after processes that were declared dead.
+    pub(super) fn pull_map(&mut self, now: Instant) {
+        self.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
+        self.end_predecessors(now);
+        if self.standing() == Standing::Standby {
+            let held = self.epoch();
+            let member = self
+                .links
+                .values()
+                .map(|remote| remote.node)
+                .find(|node| self.founding.standing_of(*node) == Some(Standing::Member));
+            if let Some(member) = member {
+                self.send_directory(now, member, DirectoryMessage::MapPull { held });
+            }
+        }
+    }
+}
