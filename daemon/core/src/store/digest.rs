@@ -119,3 +119,64 @@ impl Digest {
         self.remove(reply(session, remembered));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use haystack_wire::ids::LogIndex;
+
+    use super::*;
+
+    /// Every field of every element counts: none of these differ in more than one.
+    #[test]
+    fn elements_that_differ_in_one_field_have_different_hashes() {
+        let version = |group, index| Version { group: GroupId(group), index: LogIndex(index) };
+        let id = |group, index| SessionId { group: GroupId(group), index: LogIndex(index) };
+        let found = |value: &'static str, version| {
+            Some(Versioned { value: Bytes::from_static(value.as_bytes()), version })
+        };
+        let mut hashes = Vec::new();
+        for (key, value, version) in [
+            ("k", "v", version(1, 1)),
+            ("l", "v", version(1, 1)),
+            ("k", "w", version(1, 1)),
+            ("kv", "", version(1, 1)),
+            ("", "kv", version(1, 1)),
+            ("k", "v", version(2, 1)),
+            ("k", "v", version(1, 2)),
+        ] {
+            hashes.push(KeyHash::new(key.as_bytes()).record(value.as_bytes(), version));
+        }
+        for (id, ack_below) in [(id(1, 1), 1), (id(2, 1), 1), (id(1, 2), 1), (id(1, 1), 2)] {
+            hashes.push(session(id, ack_below));
+        }
+        let effects = [
+            Effect::Written,
+            Effect::Deleted { previous: None },
+            Effect::Mismatch { actual: None },
+            Effect::Deleted { previous: found("v", version(1, 1)) },
+            Effect::Mismatch { actual: found("v", version(1, 1)) },
+            Effect::Mismatch { actual: found("w", version(1, 1)) },
+            Effect::Mismatch { actual: found("v", version(2, 1)) },
+            Effect::Mismatch { actual: found("v", version(1, 2)) },
+        ];
+        let mut answers = vec![Answer::NeverApplies];
+        for at in [1, 2] {
+            answers.extend(effects.iter().map(|effect| Answer::new(LogIndex(at), effect.clone())));
+        }
+        for answer in answers {
+            for (id, seq, slot) in
+                [(id(1, 1), 1, 1), (id(2, 1), 1, 1), (id(1, 2), 1, 1), (id(1, 1), 2, 1), (id(1, 1), 1, 2)]
+            {
+                hashes.push(reply(id, &Remembered { seq, slot: Slot(slot), answer: answer.clone() }));
+            }
+        }
+        for (group, first, last) in [(1, 1, 2), (2, 1, 2), (1, 0, 2), (1, 1, 3)] {
+            hashes.push(Digest::new(GroupId(group), Slot(first), Slot(last)).value());
+        }
+        let count = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
+    }
+}
