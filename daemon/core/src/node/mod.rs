@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Boot, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
+use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
 use haystack_wire::message::directory::{PartitionMap, Standing};
@@ -252,6 +252,11 @@ impl Node {
     /// The partition map, once it is known.
     pub const fn map(&self) -> Option<&PartitionMap> {
         self.map.as_ref()
+    }
+
+    /// The cluster that this node belongs to, as far as that is persisted.
+    pub const fn cluster(&self) -> Option<ClusterId> {
+        self.founding.cluster()
     }
 
     /// Where this node stands.
