@@ -1,9 +1,10 @@
 //! The digest of a state, kept while the state changes.
 //!
-//! A state is a multiset of elements (records, sessions, remembered replies). Its digest is the sum, modulo 2^128,
-//! of the elements' xxh3-128 hashes: adding or removing one costs one addition, in any order, so the digest is at
-//! hand at every position of the log and for every snapshot without a pass over the state. Each kind of element
-//! has a tag of its own, and strings inside are hashed first, so that no two elements hash the same bytes. The hash finds errors, not forgers: who can write to the log is trusted.
+//! A state is a multiset of elements (records, sessions, remembered replies). Its digest is the sum, modulo
+//! 2^128, of the elements' xxh3-128 hashes: adding or removing one costs one addition, in any order, so the
+//! digest is at hand at every position of the log and for every snapshot without a pass over the state. Each
+//! kind of element has a tag of its own, and strings inside are hashed first, so that no two elements hash the
+//! same bytes. The hash finds errors, not forgers: who can write to the log is trusted.
 
 use haystack_wire::ids::{GroupId, SessionId, Slot, Version};
 use haystack_wire::message::client::{Effect, Versioned};
