@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     /// This daemon's name, unique in the cluster [default: the host's name]
     #[structopt(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The cluster's name: daemons and clients of another name are not heard [default: unnamed]
+    /// The cluster's name: daemons and clients of another name are not heard [default: haystack]
     #[structopt(long, value_name = "NAME")]
     pub(crate) cluster: Option<String>,
     /// UDP address to listen on; `[::]:7400` is every address of the host [default: 127.0.0.1:7400]

@@ -280,7 +280,7 @@ impl Endpoint {
             self.stats.drop_role_changed += 1;
             return None;
         }
-        if link.addr != from && !link.is_suspect() {
+        if link.addr != from && !link.is_suspect(now) {
             // One process at two addresses: it is reached already, and the handshake can lapse.
             self.satisfy(from, id);
             return None;

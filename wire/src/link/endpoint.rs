@@ -239,7 +239,7 @@ impl Endpoint {
         let len = datagram.len();
         let assembly_full = self.kept + len > self.config.limits.assembly_bytes && !self.may_exceed(now, id);
         let Some(link) = self.table.get_mut(id) else { return };
-        let (kept, suspect) = (link.buffered(), link.is_suspect());
+        let (kept, suspect) = (link.buffered(), link.is_suspect(now));
         let mut context = Context {
             stats: &mut self.stats,
             arena: &mut self.arena,
@@ -321,9 +321,9 @@ impl Endpoint {
         };
         match link.handle_timeout(now, &mut context) {
             Ok(()) => {
-                let suspect = link.is_suspect();
+                let suspect = link.is_suspect(now);
+                // The next deadline is registered once it has sent what is due.
                 self.enqueue(id);
-                self.arm(id);
                 if suspect {
                     self.on_suspect(now, id);
                 }

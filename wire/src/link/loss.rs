@@ -18,6 +18,8 @@ use crate::time::{Duration, Instant};
 
 /// Reordering that is taken for granted, in packets (RFC 9002, section 6.1.1).
 const THRESHOLD_INITIAL: u64 = 3;
+/// The most it adapts to (judgement: half of a large window; the time threshold finds losses that this hides).
+const THRESHOLD_MAX: u64 = 512;
 /// Packets remembered at most, equal to the receiver's packet window (LINKS, perfect links, 2). A path that swallows
 /// everything never gets there: see [`Sent::on_probe_timeout`].
 pub(super) const TRACKED_MAX: usize = 16_384;
@@ -124,6 +126,8 @@ pub(super) struct Sent {
     cursor: u64,
     largest_acked: Option<u64>,
     threshold: u64,
+    /// How long a packet took that was taken for lost and was not.
+    patience: Duration,
     /// Lost packets of which none has proven spurious yet, since the last reduction of the window.
     lost_unproven: u64,
     in_flight: u64,
@@ -148,6 +152,7 @@ impl Sent {
             cursor: 0,
             largest_acked: None,
             threshold: THRESHOLD_INITIAL,
+            patience: Duration::ZERO,
             lost_unproven: 0,
             in_flight: 0,
             eliciting_in_flight: 0,
@@ -288,9 +293,9 @@ impl Sent {
                     self.delivered += u64::from(packet.bytes);
                     self.delivered_at = now;
                     let overtaken = self.largest_acked.map_or(0, |largest| largest.saturating_sub(number));
-                    let in_flight = self.packets.len() as u64 / 2;
-                    self.threshold =
-                        self.threshold.max((overtaken + 1).min(in_flight)).max(THRESHOLD_INITIAL);
+                    // Doubled, since a growing window is overtaken by more.
+                    self.threshold = (self.threshold * 2).max(overtaken + 1).min(THRESHOLD_MAX);
+                    self.patience = self.patience.max(now.saturating_since(packet.sent_at));
                 }
                 State::Passive => {}
                 State::Acked => continue,
@@ -311,7 +316,8 @@ impl Sent {
         let mut lost = Lost::default();
         self.loss_at = None;
         let Some(largest) = self.largest_acked else { return lost };
-        let delay = rtt.loss_delay();
+        // As with the packet threshold, what proved too impatient once is not repeated, up to a second round trip.
+        let delay = rtt.loss_delay().max(self.patience.min(2 * rtt.smoothed()));
         while self.cursor < largest {
             let at = (self.cursor - self.base) as usize;
             let packet = self.packets[at];
@@ -432,14 +438,24 @@ impl Sent {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.packets.capacity() * size_of::<Packet>()
+            + self.runs.capacity() * size_of::<Run>()
+            + self.acked.memory()
+    }
+
     /// Gives back memory that a busier time needed.
-    pub(super) fn tidy(&mut self, now: Instant) {
-        self.retire(now);
-        while self.packets.len() > SETTLED_OLD_MAX && self.packets[0].state != State::InFlight {
+    pub(super) fn tidy(&mut self) {
+        let settled = |packet: &Packet| packet.state != State::InFlight;
+        while self.packets.front().is_some_and(settled) {
             self.pop_front();
         }
-        self.packets.shrink_to(8);
-        self.runs.shrink_to(8);
+        self.packets.shrink_to(0);
+        self.runs.shrink_to(0);
         self.acked.shrink();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,16 +94,16 @@ impl Broadcast {
             }
         }
         let hold = hold.unwrap_or(self.applied);
+        let most = most.max(self.limits.tail_min);
+        let end = self.log.weight_below(self.applied);
         while self.log.start() < self.applied {
             let start = self.log.start();
-            let left = self.log.weight_between(start + 1, self.applied);
+            let (kept, left) = (end - self.log.weight_below(start), end - self.log.weight_below(start + 1));
             let free = start < hold && left >= self.limits.tail_min;
-            if !free && self.log.weight_between(start, self.applied) <= most.max(self.limits.tail_min) {
+            if !free && kept <= most {
                 break;
             }
-            if !self.log.compact_one() {
-                break;
-            }
+            self.log.compact_one();
             self.counters.compacted += 1;
         }
     }

@@ -12,6 +12,7 @@ mod transfer;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, Slot, ViewId};
 use haystack_wire::message::PeerMessage;
@@ -92,6 +93,8 @@ pub enum Out {
         chain: u64,
         /// Digest of the state after it.
         digest: u128,
+        /// The entry's body.
+        body: Bytes,
     },
 }
 
@@ -140,7 +143,6 @@ pub struct Group {
     leader: Option<Ballot>,
     leader_heard: Instant,
     next_expiry: Instant,
-    round: Duration,
     observe: bool,
     may_lead: bool,
 }
@@ -204,7 +206,7 @@ impl Group {
             broadcast::Config {
                 me,
                 replicas: replicas.clone(),
-                limits: broadcast::Limits::default(),
+                limits: config.limits,
                 mutations: config.mutations,
             },
             now,
@@ -236,7 +238,6 @@ impl Group {
             leader: None,
             leader_heard: now,
             next_expiry: now + EXPIRY_PERIOD,
-            round: config.round,
             observe: config.observe,
             may_lead: true,
         }
@@ -265,6 +266,11 @@ impl Group {
     /// Its broadcast, to look at.
     pub const fn broadcast(&self) -> &Broadcast {
         &self.broadcast
+    }
+
+    /// Its election, to look at.
+    pub const fn election(&self) -> &Election {
+        &self.election
     }
 
     /// Its state machine, to look at.
@@ -354,13 +360,18 @@ impl Group {
 
     fn start_read_round(&mut self, now: Instant, sink: &mut Sink) {
         let Some(floor) = self.broadcast.read_floor() else { return };
-        if self.broadcast.decided() < floor || !self.reads.wants_round(now, self.round) {
+        if self.broadcast.decided() < floor || !self.reads.wants_round() {
             return;
         }
         let state = self.state(now);
         let nonce = self.election.read_round(now, &state);
-        self.reads.begin(now, nonce, self.broadcast.decided());
+        self.reads.begin(nonce, self.broadcast.decided());
         self.pump(now, sink);
+    }
+
+    /// The round trip to the slowest of the fastest majority: rounds take no less than a few of them.
+    pub fn set_rtt(&mut self, rtt: Duration) {
+        self.election.set_rtt(rtt);
     }
 
     /// Time has passed.
@@ -384,7 +395,6 @@ impl Group {
             self.election.poll_timeout(),
             self.broadcast.poll_timeout(),
             self.transfer.poll_timeout(),
-            self.reads.poll_timeout(self.round),
             self.leads().then_some(self.next_expiry),
         ]
         .into_iter()

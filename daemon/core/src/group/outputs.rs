@@ -121,7 +121,8 @@ impl Group {
             if self.observe {
                 let chain = self.broadcast.chain(index + 1).unwrap_or_default();
                 let digest = self.machine.digest();
-                sink.push_back(Out::Applied { group: self.id, index, chain, digest });
+                let body = entry.body.clone();
+                sink.push_back(Out::Applied { group: self.id, index, chain, digest, body });
             }
             self.answer(index, applied, sink);
             index += 1;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Boot, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
+use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
 use haystack_wire::message::directory::{PartitionMap, Standing};
@@ -120,6 +120,8 @@ pub enum Event {
         chain: u64,
         /// Digest of the state after it.
         digest: u128,
+        /// The entry's body.
+        body: Bytes,
     },
     /// Leadership is handed over, or nobody took it in time: the process may end.
     Stopped {
@@ -252,6 +254,11 @@ impl Node {
         self.map.as_ref()
     }
 
+    /// The cluster that this node belongs to, as far as that is persisted.
+    pub const fn cluster(&self) -> Option<ClusterId> {
+        self.founding.cluster()
+    }
+
     /// Where this node stands.
     pub const fn standing(&self) -> Standing {
         self.founding.standing()
@@ -271,6 +278,7 @@ impl Node {
                 Source::Founding => self.founding.handle_timeout(now),
                 Source::Group(id) => {
                     if let Some(group) = self.groups.get_mut(&id) {
+                        group.set_rtt(majority_rtt(&self.endpoint, self.identity.node, group.replicas()));
                         group.handle_timeout(now, &mut self.sink);
                         self.dirty.insert(id);
                     }
@@ -463,8 +471,8 @@ impl Node {
                 Out::Reply { origin, reply } => self.send_reply(now, origin, reply),
                 Out::Leader(group, leader) => self.on_leader(group, leader),
                 Out::Map => self.on_map_decided(now),
-                Out::Applied { group, index, chain, digest } => {
-                    self.events.push_back(Event::Applied { group, index, chain, digest });
+                Out::Applied { group, index, chain, digest, body } => {
+                    self.events.push_back(Event::Applied { group, index, chain, digest, body });
                 }
             }
         }
@@ -543,4 +551,16 @@ impl Node {
             self.groups.values().any(|group| group.live().saturating_sub(2) < group.replicas().len() / 2 + 1);
         self.events.push_back(Event::Stopped { last_majority });
     }
+}
+
+/// The round trip to the slowest replica of the fastest majority, this one included.
+fn majority_rtt(endpoint: &Endpoint, me: NodeId, replicas: &[NodeId]) -> Duration {
+    let others = replicas.iter().filter(|replica| **replica != me);
+    let mut rtts: Vec<Duration> = others
+        .filter_map(|replica| endpoint.link_to(*replica))
+        .filter_map(|link| endpoint.remote(link).map(|remote| remote.srtt))
+        .collect();
+    rtts.sort_unstable();
+    // A majority of n is n / 2 others and this one.
+    rtts.get((replicas.len() / 2).saturating_sub(1)).or(rtts.last()).copied().unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! How things stand, as this node sees them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,13 +29,27 @@ impl Node {
             founders: self.config.founder_names.clone(),
             nodes: self.config.founders.iter().map(|addr| self.node_status(now, *addr)).collect(),
             groups: self.groups.values().map(group_status).collect(),
-            counters: self
-                .stats
-                .iter()
-                .chain(self.endpoint.stats().iter())
-                .map(|(name, count)| (name.to_owned(), count))
-                .collect(),
+            counters: self.counters(),
         }
+    }
+
+    /// Everything counted, the groups' summed up.
+    fn counters(&self) -> Vec<(String, u64)> {
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, count) in self.stats.iter() {
+            sums.insert(name.to_owned(), count);
+        }
+        let mut add =
+            |part: &str, name: &str, count| *sums.entry(format!("{part}.{name}")).or_default() += count;
+        self.endpoint.stats().iter().for_each(|(name, count)| add("link", name, count));
+        for group in self.groups.values() {
+            group.broadcast().counters().iter().for_each(|(name, count)| add("broadcast", name, count));
+            group.election().stats().iter().for_each(|(name, count)| add("election", name, count));
+            if let Machine::Data(store) = group.machine() {
+                store.stats().iter().for_each(|(name, count)| add("store", name, count));
+            }
+        }
+        sums.into_iter().collect()
     }
 
     fn node_status(&self, now: Instant, addr: SocketAddr) -> NodeStatus {
