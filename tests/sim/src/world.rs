@@ -255,7 +255,11 @@ impl World {
         let local = self.hosts[host].clock.at(now);
         let core = Client::new(config, local, rng).expect("there are addresses");
         let dice = self.dice.fork();
-        let mut actor = Actor::new(core, self.scenario.load.clone(), dice, &mut self.record.history, now);
+        let mut load = self.scenario.load.clone();
+        if host == self.auditor() {
+            (load.depth, load.think) = ((16, 16), 1);
+        }
+        let mut actor = Actor::new(core, load, dice, &mut self.record.history, now);
         actor.active = host != self.auditor() && !self.nemesis.calm;
         actor
     }
