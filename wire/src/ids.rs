@@ -44,9 +44,11 @@ id16! {
     NetworkId
 }
 
+/// The cluster name of daemons and clients that are not told another.
+pub const DEFAULT_CLUSTER_NAME: &str = "haystack";
+
 impl NetworkId {
-    /// The network of the cluster called `name`: the first half of the name's SHA-256. A cluster without a name has
-    /// `NetworkId::default()`.
+    /// The network of the cluster called `name`: the first half of the name's SHA-256.
     pub fn of_cluster(name: &str) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
         let mut id = [0; 16];

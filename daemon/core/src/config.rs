@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use haystack_wire::ids::NetworkId;
+use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId};
 use haystack_wire::keys::KeyRing;
 use haystack_wire::message::client::VALUE_LIMIT;
 use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT};
@@ -73,7 +73,7 @@ impl Config {
         Self {
             name: name.to_owned(),
             advertise,
-            network: NetworkId::default(),
+            network: NetworkId::of_cluster(DEFAULT_CLUSTER_NAME),
             keys: KeyRing::empty(),
             founder_names: founders.iter().map(SocketAddr::to_string).collect(),
             founders,

@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     /// This daemon's name, unique in the cluster [default: the host's name]
     #[structopt(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The cluster's name: daemons and clients of another name are not heard [default: unnamed]
+    /// The cluster's name: daemons and clients of another name are not heard [default: haystack]
     #[structopt(long, value_name = "NAME")]
     pub(crate) cluster: Option<String>,
     /// UDP address to listen on; `[::]:7400` is every address of the host [default: 127.0.0.1:7400]
@@ -139,7 +139,7 @@ pub(crate) struct Resolved {
     /// The node's configuration.
     pub(crate) node: haystack_core::config::Config,
     /// The name that `node.network` stands for.
-    pub(crate) cluster: Option<String>,
+    pub(crate) cluster: String,
     /// Where to bind.
     pub(crate) listen: SocketAddr,
     /// Where the key came from.
@@ -157,9 +157,7 @@ impl fmt::Display for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = &self.node;
         writeln!(f, "name = {}", quoted(&node.name))?;
-        if let Some(cluster) = &self.cluster {
-            writeln!(f, "cluster = {}", quoted(cluster))?;
-        }
+        writeln!(f, "cluster = {}", quoted(&self.cluster))?;
         writeln!(f, "listen = \"{}\"", self.listen)?;
         writeln!(f, "advertise = \"{}\"", node.advertise)?;
         let names: Vec<String> = node.founder_names.iter().map(|name| quoted(name)).collect();

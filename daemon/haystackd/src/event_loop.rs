@@ -416,8 +416,11 @@ impl EventLoop {
                 }
                 Event::NotReady => {
                     self.ready = false;
-                    warn!(log, "not ready: some partitions have no leader that answers");
-                    reporter.waits("leaders of some partitions");
+                    // A stop gives leadership away: that is no news.
+                    if self.phase == Phase::Running {
+                        warn!(log, "not ready: some partitions have no leader that answers");
+                        reporter.waits("leaders of some partitions");
+                    }
                 }
                 Event::Standing { standing, waits_for } => self.tell_standing(standing, &waits_for),
                 Event::Peer { node, addr, up } => {
@@ -459,8 +462,8 @@ fn tell_stopped(log: &Logger, alone: bool, last_majority: bool) {
     } else if last_majority {
         warn!(
             log,
-            "stopped. ONE MORE STOP WOULD LOSE DATA: only just a majority is left of some partitions. Start this \
-             daemon again, or replace it, before the next one stops"
+            "stopped. ONE MORE STOP WOULD LOSE DATA: some partitions have only just a majority left. Keep the other \
+             daemons running: this version cannot give the place of this one to a new process yet"
         );
     } else {
         info!(log, "stopped");

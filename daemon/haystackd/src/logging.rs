@@ -4,7 +4,7 @@
 //! take is dropped, and the drops are reported.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::LineWriter;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +15,8 @@ use crate::config::near_match;
 
 /// Log records that may wait for the writing thread (judgement: a burst of a second at one per millisecond).
 const QUEUE_RECORDS: usize = 1024;
+/// Longest line that is sure to be written at once, in bytes (judgement: far above any).
+const LINE_BYTES: usize = 16 * 1024;
 /// The writing thread, by name.
 const THREAD: &str = "haystackd-log";
 
@@ -25,7 +27,7 @@ const COMPONENTS: [&str; 9] =
 /// How to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// For people; coloured if standard error is a terminal.
+    /// For people.
     #[default]
     Terminal,
     /// A JSON object per line.
@@ -172,18 +174,14 @@ static GUARD: Mutex<Option<AsyncGuard>> = Mutex::new(None);
 
 /// Opens the log, for a daemon of this name.
 pub(crate) fn start(levels: &Levels, format: Format, name: &str) -> Logger {
+    // Line by line, so that the daemons of `dev`, which share one standard error, do not cut into each other's lines.
+    let stderr = LineWriter::with_capacity(LINE_BYTES, std::io::stderr());
     let writer = match format {
         Format::Terminal => {
-            let decorator = slog_term::TermDecorator::new().stderr();
-            let terminal = std::io::stderr().is_terminal();
-            let decorator = if terminal { decorator } else { decorator.force_plain() };
-            let format =
-                slog_term::FullFormat::new(decorator.build()).use_utc_timestamp().use_original_order();
-            asynchronous(format.build().ignore_res())
+            let format = slog_term::FullFormat::new(slog_term::PlainDecorator::new(stderr));
+            asynchronous(format.use_utc_timestamp().use_original_order().build().ignore_res())
         }
-        Format::Json => {
-            asynchronous(slog_json::Json::new(std::io::stderr()).add_default_keys().build().ignore_res())
-        }
+        Format::Json => asynchronous(slog_json::Json::new(stderr).add_default_keys().build().ignore_res()),
     };
     let filter = Filter { max: levels.max(), levels: levels.clone(), inner: writer };
     let log = Logger::root(filter, o!("name" => name.to_owned()));

@@ -26,6 +26,7 @@ pub struct Ticket {
 /// | `Refused`, `Unreachable`, `Usage`, `Busy`, `NeverApplied` | surely not |
 /// | `SessionExpired`, `HistoryForked` | only if `maybe_applied` |
 /// | `Unknown` | perhaps, or it will be yet: [`Ticket`] settles it |
+/// | `Protocol`, `Io` in the middle of a call | perhaps |
 /// | `Timeout` | not a write: a read, a `Resolve` or an admin request without an answer |
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Error {
@@ -70,6 +71,9 @@ pub enum Error {
     /// Too many operations of this client are under way already.
     #[error("too many operations are under way")]
     Busy,
+    /// A daemon answered something else than what was asked; its words.
+    #[error("a daemon answered out of turn: {0}")]
+    Protocol(String),
     /// The operating system refused something that the client needs.
     #[error("{doing}: {reason}")]
     Io {
@@ -94,7 +98,7 @@ impl Error {
     /// Whether the operation surely changed nothing and never will.
     pub const fn is_definite(&self) -> bool {
         match self {
-            Self::Unknown(_) => false,
+            Self::Unknown(_) | Self::Protocol(_) | Self::Io { .. } => false,
             Self::SessionExpired { maybe_applied, .. } | Self::HistoryForked { maybe_applied, .. } => {
                 !*maybe_applied
             }
@@ -103,8 +107,7 @@ impl Error {
             | Self::Unreachable(_)
             | Self::Timeout(_)
             | Self::Usage(_)
-            | Self::Busy
-            | Self::Io { .. } => true,
+            | Self::Busy => true,
         }
     }
 
@@ -143,6 +146,8 @@ pub enum Usage {
 /// What an operation waited for last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
+    /// Nothing: its time was over at the start.
+    Nothing,
     /// A daemon that answers at all.
     Connection,
     /// A daemon that knows the partition map: the cluster may not be founded yet.
@@ -162,6 +167,7 @@ pub enum Wait {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Nothing => f.write_str("nothing, as the time was over at the start"),
             Self::Connection => f.write_str("a daemon to answer"),
             Self::Map => f.write_str("the partition map (is the cluster founded?)"),
             Self::Session(group) => write!(f, "a client session of partition {group}"),

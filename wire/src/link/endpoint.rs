@@ -1,7 +1,6 @@
 //! The links of one process: which datagram belongs to which, and who has something to send.
 
-use core::hash::{BuildHasherDefault, Hasher};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -9,13 +8,14 @@ use bytes::Bytes;
 use super::config::{DATAGRAM_MAX_BYTES, EndpointConfig};
 use super::handshake::Handshakes;
 use super::inbox::Arena;
-use super::link::{Context, Ended, Link};
-use super::path::{Path, base_id};
+use super::path::base_id;
 use super::send::Run;
+use super::session::{Context, Ended};
 use super::stats::LinkStats;
+use super::table::{LINKS_MAX, Table};
 use super::{DownReason, LinkEvent, LinkId, Remote, SendError, Transmit};
-use crate::datagram::{ConnectionId, Peeked, peek};
-use crate::frame::{Class, Frame};
+use crate::datagram::{Peeked, peek};
+use crate::frame::Class;
 use crate::ids::{LinkEnd, NodeId};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -25,33 +25,11 @@ const BURST: u32 = 16;
 /// Processes proven dead that are remembered. Their ids are random and never drawn again, so forgetting one after this
 /// many others costs nothing but a useless handshake.
 const GONE_MAX: usize = 4096;
-/// Handshake datagrams that wait to be sent (judgement: more than one wake-up's worth of HELLOs).
-const OUTBOX_MAX: usize = 1024;
 /// How long a link may go on alone over the bound of incomplete messages without getting on.
 const OVER_CAP: Duration = Duration::from_secs(1);
 /// Codes of CLOSE frames.
 const CLOSE_POLITE: u8 = 0;
 const CLOSE_VIOLATION: u8 = 1;
-
-/// Connection ids are drawn at random by this process itself: they need no further hashing. The map is never
-/// iterated.
-#[derive(Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u64(&mut self, number: u64) {
-        // The lowest bit is always 0.
-        self.0 = number >> 1;
-    }
-}
 
 /// What has a time of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,16 +59,10 @@ pub struct Endpoint {
     pub(super) stats: LinkStats,
     pub(super) events: VecDeque<LinkEvent>,
     pub(super) handshakes: Handshakes,
-    /// Indexed by the low bits of link ids.
-    links: Vec<Option<Box<Link>>>,
-    free: Vec<usize>,
-    made: u64,
-    by_id: HashMap<u64, LinkId, BuildHasherDefault<IdHasher>>,
-    pub(super) by_end: BTreeMap<LinkEnd, LinkId>,
-    pub(super) by_addr: BTreeMap<SocketAddr, LinkId>,
-    gone: BTreeSet<LinkEnd>,
+    pub(super) table: Table,
+    pub(super) gone: BTreeSet<LinkEnd>,
     gone_order: VecDeque<LinkEnd>,
-    ready: VecDeque<LinkId>,
+    pub(super) ready: VecDeque<LinkId>,
     burst: u32,
     pub(super) timers: BTreeSet<(Instant, Timer)>,
     due: Vec<Timer>,
@@ -98,16 +70,9 @@ pub struct Endpoint {
     arena: Arena,
     runs: Vec<Run>,
     /// Bytes that all links keep for others to arrive.
-    kept: usize,
+    pub(super) kept: usize,
     /// The link that goes on although `kept` is over its bound, and until when without progress.
-    over_cap: Option<(LinkId, Instant)>,
-}
-
-/// Link ids are a count and, in the lowest bits, the place in the table.
-const PLACE_BITS: u32 = 24;
-
-fn place(link: LinkId) -> usize {
-    (link.0 & ((1 << PLACE_BITS) - 1)) as usize
+    pub(super) over_cap: Option<(LinkId, Instant)>,
 }
 
 impl Endpoint {
@@ -117,7 +82,7 @@ impl Endpoint {
     /// If the limits contradict each other, or the keys do not allow the role.
     pub fn new(config: EndpointConfig, now: Instant, mut rng: Rng) -> Self {
         config.limits.check();
-        assert!(config.limits.links < 1 << PLACE_BITS, "more links than places");
+        assert!(config.limits.links <= LINKS_MAX, "more links than places");
         let _ = now;
         let handshakes = Handshakes::new(&config, &mut rng);
         Self {
@@ -126,12 +91,7 @@ impl Endpoint {
             stats: LinkStats::default(),
             events: VecDeque::new(),
             handshakes,
-            links: Vec::new(),
-            free: Vec::new(),
-            made: 0,
-            by_id: HashMap::default(),
-            by_end: BTreeMap::new(),
-            by_addr: BTreeMap::new(),
+            table: Table::default(),
             gone: BTreeSet::new(),
             gone_order: VecDeque::new(),
             ready: VecDeque::new(),
@@ -182,7 +142,7 @@ impl Endpoint {
         if message.len() > self.config.limits.classes[class.index()].message_bytes {
             return Err(SendError::TooLong);
         }
-        let Some(found) = self.links.get_mut(place(link)).and_then(Option::as_deref_mut) else {
+        let Some(found) = self.table.get_mut(link) else {
             return Err(SendError::Gone);
         };
         if found.id != link {
@@ -234,7 +194,7 @@ impl Endpoint {
     pub fn link_to(&self, node: NodeId) -> Option<LinkId> {
         let from = LinkEnd { node, boot: crate::ids::Boot(0) };
         let to = LinkEnd { node, boot: crate::ids::Boot(u64::MAX) };
-        self.by_end.range(from..=to).next_back().map(|(_, link)| *link)
+        self.table.by_end.range(from..=to).next_back().map(|(_, link)| *link)
     }
 
     /// What is known about the other end.
@@ -259,7 +219,7 @@ impl Endpoint {
         self.stats.datagrams_in += 1;
         self.stats.bytes_in += datagram.len() as u64;
         match peek(datagram) {
-            Ok(Peeked::Short { dst_cid, .. }) => match self.by_id.get(&base_id(dst_cid).0) {
+            Ok(Peeked::Short { dst_cid, .. }) => match self.table.by_id.get(&base_id(dst_cid).0) {
                 Some(link) => self.handle_short(now, *link, datagram),
                 None => self.handle_unknown(now, from, dst_cid, datagram),
             },
@@ -278,8 +238,8 @@ impl Endpoint {
     pub(super) fn handle_short(&mut self, now: Instant, id: LinkId, datagram: &mut [u8]) {
         let len = datagram.len();
         let assembly_full = self.kept + len > self.config.limits.assembly_bytes && !self.may_exceed(now, id);
-        let Some(link) = self.links.get_mut(place(id)).and_then(Option::as_deref_mut) else { return };
-        let (kept, suspect) = (link.buffered(), link.is_suspect());
+        let Some(link) = self.table.get_mut(id) else { return };
+        let (kept, suspect) = (link.buffered(), link.is_suspect(now));
         let mut context = Context {
             stats: &mut self.stats,
             arena: &mut self.arena,
@@ -346,7 +306,7 @@ impl Endpoint {
     }
 
     fn handle_link_timeout(&mut self, now: Instant, id: LinkId) {
-        let Some(link) = self.links.get_mut(place(id)).and_then(Option::as_deref_mut) else { return };
+        let Some(link) = self.table.get_mut(id) else { return };
         if link.id != id {
             return;
         }
@@ -361,9 +321,9 @@ impl Endpoint {
         };
         match link.handle_timeout(now, &mut context) {
             Ok(()) => {
-                let suspect = link.is_suspect();
+                let suspect = link.is_suspect(now);
+                // The next deadline is registered once it has sent what is due.
                 self.enqueue(id);
-                self.arm(id);
                 if suspect {
                     self.on_suspect(now, id);
                 }
@@ -376,7 +336,7 @@ impl Endpoint {
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
         let event = self.events.pop_front()?;
         if let LinkEvent::Deliver { link, class, message } = &event
-            && let Some(found) = self.links.get_mut(place(*link)).and_then(Option::as_deref_mut)
+            && let Some(found) = self.table.get_mut(*link)
             && found.id == *link
             && found.recv[class.index()].on_consumed(message.len())
             && !core::mem::replace(&mut found.queued, true)
@@ -406,7 +366,7 @@ impl Endpoint {
                 self.ready.rotate_left(1);
                 continue;
             }
-            let found = self.links.get_mut(place(id)).and_then(Option::as_deref_mut);
+            let found = self.table.get_mut(id);
             if let Some(link) = found
                 && link.id == id
             {
@@ -439,149 +399,5 @@ impl Endpoint {
     /// The counters.
     pub const fn stats(&self) -> &LinkStats {
         &self.stats
-    }
-
-    pub(super) fn link(&self, link: LinkId) -> Option<&Link> {
-        self.links.get(place(link))?.as_deref().filter(|found| found.id == link)
-    }
-
-    pub(super) fn link_mut(&mut self, link: LinkId) -> Option<&mut Link> {
-        self.links.get_mut(place(link))?.as_deref_mut().filter(|found| found.id == link)
-    }
-
-    pub(super) fn is_gone(&self, remote: LinkEnd) -> bool {
-        self.gone.contains(&remote)
-    }
-
-    /// Whether there is room for one more link.
-    pub(super) fn has_room(&self) -> bool {
-        self.by_end.len() < self.config.limits.links
-    }
-
-    /// The id for the next link, whose place is free.
-    pub(super) fn next_id(&self) -> LinkId {
-        let place = self.free.last().copied().unwrap_or(self.links.len());
-        LinkId(self.made << PLACE_BITS | place as u64)
-    }
-
-    /// Puts a link at the place that [`Endpoint::next_id`] gave it.
-    pub(super) fn insert(&mut self, link: Link) {
-        let at = place(link.id);
-        self.made += 1;
-        self.by_end.insert(link.remote, link.id);
-        if at == self.links.len() {
-            self.links.push(Some(Box::new(link)));
-        } else {
-            self.free.pop();
-            self.links[at] = Some(Box::new(link));
-        }
-        self.stats.links += 1;
-    }
-
-    /// Puts a link on a new association at its address; whoever was there is there no more.
-    pub(super) fn attach(&mut self, now: Instant, id: LinkId, path: Box<Path>) {
-        self.detach(now, id);
-        let (addr, local) = (path.agreed.addr, path.agreed.local_id);
-        if let Some(other) = self.by_addr.get(&addr).copied() {
-            self.detach(now, other);
-        }
-        self.by_addr.insert(addr, id);
-        self.by_id.insert(base_id(local).0, id);
-        if let Some(link) = self.link_mut(id) {
-            link.attach(now, path);
-        }
-        self.stats.handshakes += 1;
-        self.enqueue(id);
-    }
-
-    /// Takes a link off its association; its messages wait for another one.
-    fn detach(&mut self, now: Instant, id: LinkId) {
-        let Some(link) = self.link_mut(id) else { return };
-        let Some(path) = link.detach() else { return };
-        let dropped = link.datagrams.len() as u64;
-        link.datagrams.clear();
-        self.stats.fair_loss_dropped += dropped;
-        self.by_id.remove(&base_id(path.agreed.local_id).0);
-        if self.by_addr.get(&path.agreed.addr) == Some(&id) {
-            self.by_addr.remove(&path.agreed.addr);
-        }
-        self.on_suspect(now, id);
-    }
-
-    /// Ends a link and tells the layer above.
-    pub(super) fn end(&mut self, now: Instant, id: LinkId, reason: DownReason) {
-        self.detach(now, id);
-        let Some(link) = self.link_mut(id) else { return };
-        let (remote, unacked, kept) = (link.remote, link.unacked(), link.buffered());
-        self.kept -= kept;
-        if self.over_cap.is_some_and(|(owner, _)| owner == id) {
-            self.over_cap = None;
-        }
-        self.on_suspect(now, id);
-        if let Some(at) = self.link_mut(id).and_then(|link| link.deadline) {
-            self.timers.remove(&(at, Timer::Link(id)));
-        }
-        self.links[place(id)] = None;
-        self.free.push(place(id));
-        self.by_end.remove(&remote);
-        self.stats.links -= 1;
-        self.events.push_back(LinkEvent::Down { link: id, remote, unacked, reason });
-    }
-
-    /// Tells the other end, once, that the link ends.
-    fn say_close(&mut self, now: Instant, id: LinkId, code: u8) {
-        let mut out = Vec::new();
-        let Some(path) = self.link_mut(id).and_then(|link| link.path.as_deref_mut()) else { return };
-        let number = path.sent.next();
-        let Ok(draft) = path.agreed.tx.start(&mut out, path.agreed.remote_id, number, false) else { return };
-        Frame::Close { code }.encode(&mut out);
-        path.agreed.tx.finish(&mut out, draft);
-        let _ = now;
-        let to = path.agreed.addr;
-        self.post(to, out);
-    }
-
-    /// Queues a datagram that belongs to no association.
-    pub(super) fn post(&mut self, to: SocketAddr, datagram: Vec<u8>) {
-        if self.outbox.len() >= OUTBOX_MAX {
-            self.stats.drop_outbox_full += 1;
-        } else {
-            self.outbox.push_back((to, datagram));
-        }
-    }
-
-    /// The link may have something to send.
-    pub(super) fn enqueue(&mut self, id: LinkId) {
-        if let Some(link) = self.link_mut(id)
-            && !core::mem::replace(&mut link.queued, true)
-        {
-            self.ready.push_back(id);
-        }
-    }
-
-    /// Registers the link's deadline, if it is earlier than the one registered. A deadline that moved back is left: to
-    /// wake up once in vain is cheaper than to move it with every packet.
-    fn arm(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(place(id)).and_then(Option::as_deref_mut) else { return };
-        let Some(at) = link.next_timeout(&self.config.limits) else { return };
-        match link.deadline {
-            Some(known) if known <= at => return,
-            Some(known) => {
-                self.timers.remove(&(known, Timer::Link(id)));
-            }
-            None => {}
-        }
-        link.deadline = Some(at);
-        self.timers.insert((at, Timer::Link(id)));
-    }
-
-    /// A connection id that nothing here bears; its lowest bit is 0.
-    pub(super) fn draw_id(&mut self) -> ConnectionId {
-        loop {
-            let id = base_id(ConnectionId(self.rng.u64()));
-            if id.0 != 0 && !self.by_id.contains_key(&id.0) && !self.handshakes.knows(id) {
-                return id;
-            }
-        }
     }
 }

@@ -279,6 +279,11 @@ impl RecvClass {
         self.announced
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.delivered.memory() + self.early.len() * 64 + self.buffered
+    }
+
     /// Gives back memory that a busier time needed.
     pub(super) fn tidy(&mut self) {
         self.delivered.shrink();

@@ -18,12 +18,16 @@ use crate::time::{Duration, Instant};
 
 /// Reordering that is taken for granted, in packets (RFC 9002, section 6.1.1).
 const THRESHOLD_INITIAL: u64 = 3;
+/// The most it adapts to (judgement: half of a large window; the time threshold finds losses that this hides).
+const THRESHOLD_MAX: u64 = 512;
 /// Packets remembered at most, equal to the receiver's packet window (LINKS, perfect links, 2). A path that swallows
 /// everything never gets there: see [`Sent::on_probe_timeout`].
 pub(super) const TRACKED_MAX: usize = 16_384;
-/// Packets that nobody waits for (lost, or not worth an acknowledgement) remembered at most (judgement: enough to
-/// notice spurious losses, little enough for an idle link).
-const TRACKED_IDLE_MAX: usize = 64;
+/// Packets that nobody waits for (lost, or not worth an acknowledgement) remembered at most, while they are young: the
+/// acknowledgement of a lost one may still come (judgement: a window of them).
+const SETTLED_MAX: usize = 1024;
+/// The same for old ones, and for an idle link.
+const SETTLED_OLD_MAX: usize = 64;
 /// Lost packets are forgotten after this; later than the assumed longest delay changes nothing (LINKS, EPFD).
 const LOST_KEPT: Duration = Duration::from_secs(10);
 /// From this many probe timeouts in a row on, everything in flight is taken for lost. Memory stays bounded on a
@@ -122,6 +126,8 @@ pub(super) struct Sent {
     cursor: u64,
     largest_acked: Option<u64>,
     threshold: u64,
+    /// How long a packet took that was taken for lost and was not.
+    patience: Duration,
     /// Lost packets of which none has proven spurious yet, since the last reduction of the window.
     lost_unproven: u64,
     in_flight: u64,
@@ -146,6 +152,7 @@ impl Sent {
             cursor: 0,
             largest_acked: None,
             threshold: THRESHOLD_INITIAL,
+            patience: Duration::ZERO,
             lost_unproven: 0,
             in_flight: 0,
             eliciting_in_flight: 0,
@@ -166,6 +173,7 @@ impl Sent {
     /// Whether one more packet can be remembered.
     pub(super) fn has_room(&self) -> bool {
         self.packets.len() < TRACKED_MAX
+            || self.packets.front().is_some_and(|first| first.state != State::InFlight)
     }
 
     /// Bytes in flight.
@@ -178,11 +186,6 @@ impl Sent {
         self.eliciting_in_flight > 0
     }
 
-    /// Probe timeouts since the last acknowledgement of something new.
-    pub(super) const fn timeouts(&self) -> u32 {
-        self.timeouts
-    }
-
     /// There is nothing more to send though the window is open: what is measured now says nothing of the path.
     pub(super) const fn set_app_limited(&mut self) {
         self.app_limited_until = self.delivered + self.in_flight + 1;
@@ -190,7 +193,11 @@ impl Sent {
 
     /// Notes the packet [`Sent::next`], which carried `runs`, as sent.
     pub(super) fn push(&mut self, now: Instant, packet: Outgoing, runs: &[Run]) {
-        while self.packets.len() >= TRACKED_IDLE_MAX && self.packets[0].state != State::InFlight {
+        while let Some(first) = self.packets.front()
+            && first.state != State::InFlight
+            && (self.packets.len() >= SETTLED_MAX
+                || self.packets.len() >= SETTLED_OLD_MAX && first.sent_at + LOST_KEPT < now)
+        {
             self.pop_front();
         }
         if self.in_flight == 0 {
@@ -286,9 +293,9 @@ impl Sent {
                     self.delivered += u64::from(packet.bytes);
                     self.delivered_at = now;
                     let overtaken = self.largest_acked.map_or(0, |largest| largest.saturating_sub(number));
-                    let in_flight = self.packets.len() as u64 / 2;
-                    self.threshold =
-                        self.threshold.max((overtaken + 1).min(in_flight)).max(THRESHOLD_INITIAL);
+                    // Doubled, since a growing window is overtaken by more.
+                    self.threshold = (self.threshold * 2).max(overtaken + 1).min(THRESHOLD_MAX);
+                    self.patience = self.patience.max(now.saturating_since(packet.sent_at));
                 }
                 State::Passive => {}
                 State::Acked => continue,
@@ -309,7 +316,8 @@ impl Sent {
         let mut lost = Lost::default();
         self.loss_at = None;
         let Some(largest) = self.largest_acked else { return lost };
-        let delay = rtt.loss_delay();
+        // As with the packet threshold, what proved too impatient once is not repeated, up to a second round trip.
+        let delay = rtt.loss_delay().max(self.patience.min(2 * rtt.smoothed()));
         while self.cursor < largest {
             let at = (self.cursor - self.base) as usize;
             let packet = self.packets[at];
@@ -430,14 +438,24 @@ impl Sent {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.packets.capacity() * size_of::<Packet>()
+            + self.runs.capacity() * size_of::<Run>()
+            + self.acked.memory()
+    }
+
     /// Gives back memory that a busier time needed.
-    pub(super) fn tidy(&mut self, now: Instant) {
-        self.retire(now);
-        while self.packets.len() > TRACKED_IDLE_MAX && self.packets[0].state != State::InFlight {
+    pub(super) fn tidy(&mut self) {
+        let settled = |packet: &Packet| packet.state != State::InFlight;
+        while self.packets.front().is_some_and(settled) {
             self.pop_front();
         }
-        self.packets.shrink_to(8);
-        self.runs.shrink_to(8);
+        self.packets.shrink_to(0);
+        self.runs.shrink_to(0);
         self.acked.shrink();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,21 +35,25 @@
 //! Links between peers end only by [`Endpoint::gone`] or [`Endpoint::close`], or when the other end breaks the
 //! rules: a timeout would break PL1 between correct processes. Links of clients end after five idle minutes.
 
+mod answer;
 mod assembly;
+mod call;
 mod config;
 mod congestion;
 mod endpoint;
 mod handshake;
+mod hint;
 mod inbox;
-#[allow(clippy::module_inception, reason = "a link is the subject of one file among those of the links")]
-mod link;
+mod life;
 mod loss;
 mod path;
 mod ranges;
 mod recv;
 mod rtt;
 mod send;
+mod session;
 mod stats;
+mod table;
 #[cfg(test)]
 mod tests;
 mod transmit;

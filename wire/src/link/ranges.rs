@@ -99,6 +99,11 @@ impl RangeSet {
         self.ranges.pop_front().map(|range| range.end)
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.ranges.capacity() * size_of::<Range<u64>>()
+    }
+
     /// Gives back memory that a busier time needed.
     pub(super) fn shrink(&mut self) {
         self.ranges.shrink_to_fit();

@@ -11,6 +11,8 @@ const WINDOW: u64 = 16_384;
 /// Gaps remembered at most: a packet that arrives later than that many gaps is taken for a duplicate, and its content
 /// comes again (judgement: reordering over 256 separate losses is no longer reordering).
 const RANGES_MAX: usize = 256;
+/// The same on an idle link, where whatever is on its way has long been sent again.
+const RANGES_IDLE_MAX: usize = 8;
 /// Every second packet that asks for an acknowledgement gets one at once (RFC 9000, section 13.2.2), if nothing
 /// else goes out.
 const ELICITING_MAX: u32 = 2;
@@ -102,6 +104,11 @@ impl Received {
         ((u64::from(self.loss) * 1_000_000) >> 32) as u32
     }
 
+    /// Goes on with the estimate of an earlier association over the same path.
+    pub(super) const fn inherit_loss(&mut self, earlier: &Self) {
+        self.loss = earlier.loss;
+    }
+
     /// The packet just noted asks for an acknowledgement, at once if `immediate`.
     pub(super) fn elicit(&mut self, now: Instant, immediate: bool, rtt: &Rtt) {
         self.eliciting += 1;
@@ -159,8 +166,16 @@ impl Received {
         self.known_below = self.known_below.max(below);
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.numbers.memory()
+    }
+
     /// Gives back memory that a busier time needed.
     pub(super) fn tidy(&mut self) {
+        while self.numbers.len() > RANGES_IDLE_MAX {
+            self.edge = self.numbers.pop_first().map_or(self.edge, |end| self.edge.max(end));
+        }
         self.numbers.shrink();
     }
 }

@@ -333,10 +333,16 @@ impl SendClass {
         self.resend.push_back(*run);
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let pieces: usize = self.pieces.values().map(|ranges| 64 + ranges.memory()).sum();
+        self.queue.capacity() * size_of::<Message>() + self.resend.capacity() * size_of::<Run>() + pieces
+    }
+
     /// Gives back memory that a busier time needed.
     pub(super) fn tidy(&mut self) {
-        self.queue.shrink_to(4);
-        self.resend.shrink_to(4);
+        self.queue.shrink_to(0);
+        self.resend.shrink_to(0);
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::net::SocketAddr;
 
-use super::link::{Context, Link};
 use super::loss::Outgoing;
 use super::path::Path;
 use super::send::{Filled, Run};
+use super::session::{Context, Link};
 use crate::frame::{Class, Extent, Frame, datagram_len, put_ack, put_datagram, strip_last_length};
 use crate::time::{Duration, Instant};
 
@@ -64,6 +64,11 @@ impl Link {
         }
         if occasion.messages && !full {
             last_payload = self.put_messages(out, room, room - frames_start, context.runs).or(last_payload);
+        }
+        if out.len() == frames_start {
+            // What waited to be sent again has arrived meanwhile.
+            out.clear();
+            return None;
         }
         let path = self.path.as_deref_mut()?;
         eliciting |= !context.runs.is_empty();

@@ -40,9 +40,11 @@ pub enum HeartbeatBody {
 /// A round's question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Drawn anew for every round, so that a late answer can never count for a later one.
+    /// New for every round, so that a late answer can never count for a later one. Its lowest bit asks for the
+    /// answer as a reliable message.
     pub nonce: u64,
-    /// The ballot in which the asker leads, or its current leader's.
+    /// The highest leader's ballot that the asker knows; before anybody led, the highest claim to lead, with
+    /// n = 0.
     pub ballot: Ballot,
     /// The asker's log length; repairs a lost tail, never acknowledges.
     pub len: LogIndex,

@@ -80,6 +80,8 @@ counters! {
     prepares_again,
     /// Snapshots that became unusable or unneeded.
     thawed,
+    /// Times the kept part of the log moved past what a follower was to be sent next.
+    outrun,
     /// Followers that needed a snapshot.
     snapshot_plans,
     /// Proposals refused because too much was in flight.

@@ -27,6 +27,8 @@ pub(super) struct Leader {
     /// The round of the adopted log, for the start of a Sync (rule 3).
     pub(super) adopted_round: Ballot,
     pub(super) peers: Vec<Peer>,
+    /// Log length at the last flush.
+    pub(super) flushed: LogIndex,
     /// When followers that need nothing else are told what is decided.
     pub(super) announce_at: Option<Instant>,
 }
@@ -71,6 +73,12 @@ impl Peer {
             credit: limits.window,
         }
     }
+
+    /// Whether it has accepted entries that it was not told are decided. A Sync tells it anyway.
+    pub(super) fn is_stale(&self, decided: LogIndex) -> bool {
+        matches!(&self.flow, Flow::Open(stream) if !stream.syncs())
+            && self.acked.is_some_and(|acked| acked.min(decided) > self.decided_sent)
+    }
 }
 
 impl Broadcast {
@@ -82,8 +90,14 @@ impl Broadcast {
         self.counters.elected += 1;
         self.accepted_round = ballot;
         let peers = promises.iter().map(|promise| Peer::new(now, *promise, &self.limits)).collect();
-        self.part =
-            Part::Leader(Leader { ballot, read_floor: self.len(), adopted_round, peers, announce_at: None });
+        self.part = Part::Leader(Leader {
+            ballot,
+            read_floor: self.len(),
+            adopted_round,
+            peers,
+            flushed: self.len(),
+            announce_at: None,
+        });
         self.progress_at = now;
         for (peer, promise) in promises.into_iter().enumerate() {
             if let Some(promise) = promise {
@@ -211,10 +225,8 @@ impl Broadcast {
         }
         if leader.announce_at.is_some_and(|at| at <= now) {
             leader.announce_at = None;
-            for follower in &mut leader.peers {
-                if let Flow::Open(stream) = &mut follower.flow
-                    && follower.decided_sent < self.decided
-                {
+            for follower in leader.peers.iter_mut().filter(|peer| peer.is_stale(self.decided)) {
+                if let Flow::Open(stream) = &mut follower.flow {
                     stream.announce();
                 }
             }

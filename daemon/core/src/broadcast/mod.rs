@@ -192,11 +192,11 @@ impl Broadcast {
     }
 
     /// Whether what this replica leads goes forward: something was promised, pulled or decided within the last
-    /// election timeout, or nothing is waiting to be decided. Always false for a follower.
+    /// election timeout, or nothing that was sent waits to be decided. Always false for a follower.
     pub fn progressing(&self, now: Instant) -> bool {
         match &self.part {
             Part::Follower(_) => false,
-            Part::Leader(_) if self.decided == self.len() => true,
+            Part::Leader(leader) if self.decided >= leader.flushed => true,
             _ => now.saturating_since(self.progress_at) < self.limits.stall,
         }
     }

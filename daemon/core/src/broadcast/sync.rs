@@ -80,9 +80,14 @@ impl Stream {
         }
     }
 
-    /// One message, for the decided index in it. A Sync brings it anyway.
+    /// One message, for the decided index in it.
     pub(super) const fn announce(&mut self) {
-        self.poke |= self.plan.is_none();
+        self.poke = true;
+    }
+
+    /// Whether a Sync is under way.
+    pub(super) const fn syncs(&self) -> bool {
+        self.plan.is_some()
     }
 }
 
@@ -200,6 +205,7 @@ impl Broadcast {
 
     /// Sends everything that the windows allow, equal messages once.
     pub(super) fn flush_leader(&mut self, now: Instant) {
+        self.note_flush(now);
         self.advance_decided(now);
         self.replan_overtaken(now);
         loop {
@@ -219,15 +225,21 @@ impl Broadcast {
             }
         }
         let Part::Leader(leader) = &mut self.part else { return };
-        let stale = leader.peers.iter().any(|peer| {
-            matches!(&peer.flow, Flow::Open(stream) if stream.plan.is_none())
-                && peer.decided_sent < self.decided
-        });
-        if stale {
+        if leader.peers.iter().any(|peer| peer.is_stale(self.decided)) {
             leader.announce_at.get_or_insert(now + self.limits.announce);
         } else {
             leader.announce_at = None;
         }
+    }
+
+    /// The wait for a decision begins when the first entry that is not decided goes out.
+    fn note_flush(&mut self, now: Instant) {
+        let len = self.len();
+        let Part::Leader(leader) = &mut self.part else { return };
+        if self.decided >= leader.flushed {
+            self.progress_at = now;
+        }
+        leader.flushed = len;
     }
 
     /// A follower whose next entry is compacted away needs a snapshot.
@@ -237,6 +249,7 @@ impl Broadcast {
                 && let Flow::Open(stream) = &leader.peers[peer].flow
                 && stream.next < self.log.start()
             {
+                self.counters.outrun += 1;
                 self.plan(now, peer);
             }
         }
@@ -256,10 +269,10 @@ impl Broadcast {
         };
         let sent = self.log.weight_between(stream.confirmed, first);
         let window = self.limits.window.min(follower.credit);
-        let room =
-            if sent == 0 { self.limits.chunk } else { self.limits.chunk.min(window.saturating_sub(sent)) };
-        let mut last = self.log.chunk_end(first, limit.max(first), room);
-        if sent > 0 && self.log.weight_between(first, last) > room {
+        // With nothing on its way, one message always may go, however large its entry.
+        let room = if sent == 0 { u64::MAX } else { window.saturating_sub(sent) };
+        let mut last = self.log.chunk_end(first, limit.max(first), self.limits.chunk.min(room));
+        if self.log.weight_between(first, last) > room {
             last = first;
         }
         let new = last > first && !stream.held;

@@ -27,11 +27,14 @@ pub struct Limits {
     pub gap: u64,
     /// Weight of proposed and not yet decided entries before `propose` says Overloaded.
     pub inflight: u64,
-    /// Weight of applied entries that every replica keeps, for followers that missed a little.
+    /// Weight of applied entries that every replica keeps, for followers that missed a little. Entries are slices
+    /// of the buffers they arrived in, so the tail of an idle group can pin those: at most what was received while
+    /// its entries arrived.
     pub tail_min: u64,
     /// Weight of applied entries that a leader keeps for a follower that lags and is heard from.
     pub tail_lagging: u64,
-    /// Weight of applied entries that are kept while a snapshot is on its way to someone.
+    /// Weight of applied entries that are kept while a snapshot is on its way to someone. A transfer that takes
+    /// longer than writing so much begins anew (counted as `outrun`): a slow follower never holds up the others.
     pub tail_transfer: u64,
     /// Weight of entries staged for one Sync or one adoption. Above `tail_transfer` + `inflight`.
     pub stage: u64,
@@ -56,8 +59,8 @@ impl Default for Limits {
             inflight: 16 << 20,
             tail_min: 256 << 10,
             tail_lagging: 16 << 20,
-            tail_transfer: 64 << 20,
-            stage: 128 << 20,
+            tail_transfer: 256 << 20,
+            stage: 320 << 20,
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(1),
             stall: Duration::from_millis(500),

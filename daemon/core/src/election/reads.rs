@@ -28,7 +28,8 @@ impl Reads {
     /// The oldest round that a majority has confirmed, taken out.
     ///
     /// An answer to a later question was made later too, so it confirms every round before: a lost answer
-    /// is made good by any later one.
+    /// is made good by any later one. Answers confirmed to an earlier leadership cannot count, for all its
+    /// questions are older than the rounds that are open now.
     pub(super) fn confirmed(&mut self, peers: &Peers) -> Option<Seq> {
         let oldest = *self.open.front()?;
         if !peers.majority(|peer| peer.confirmed >= oldest) {

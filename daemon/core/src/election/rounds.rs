@@ -20,7 +20,6 @@ impl Election {
             self.leading = leads;
             self.stranded = 0;
             self.stats.reads_abandoned += self.reads.clear();
-            self.peers.iter_mut().for_each(|peer| peer.confirmed = 0);
         }
     }
 
@@ -33,7 +32,6 @@ impl Election {
         if ballot.n > 0 {
             self.rise = self.asked + 1;
             self.leaderless = 0;
-            self.takeover = None;
         }
     }
 
@@ -219,7 +217,7 @@ impl Election {
             self.leaderless = self.leaderless.saturating_add(1);
         }
         self.judge_leader(now, happy, state);
-        if self.takeover.is_none() && !happy && self.may_take_over(state) {
+        if self.takeover.is_none() && self.may_take_over(state) {
             let jitter = u64::try_from(self.jitter().as_nanos()).unwrap_or(u64::MAX);
             self.takeover = Some(now + Duration::from_nanos(self.rng.below(jitter.max(1))));
         }

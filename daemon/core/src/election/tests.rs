@@ -1,5 +1,6 @@
 //! Elections among simulated replicas, over a matrix of links, in virtual time.
 
+mod bench;
 mod faults;
 mod reads;
 mod rules;

@@ -13,6 +13,7 @@ const DIRECTORY_MAX: usize = 4 << 20;
 
 /// A group's state machine: the directory's or a partition's.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one per replica, and nearly all are the larger one")]
 pub enum Machine {
     /// Group 0.
     Directory {
@@ -95,6 +96,14 @@ impl Machine {
         match self {
             Self::Directory { frozen, .. } => *frozen = None,
             Self::Data(store) => store.thaw(),
+        }
+    }
+
+    /// Whether this state is still frozen: a partition drops it when too much has changed since.
+    pub(super) fn is_frozen(&self, id: FrozenId) -> bool {
+        match self {
+            Self::Directory { frozen, .. } => frozen.as_ref().is_some_and(|(frozen, _)| *frozen == id),
+            Self::Data(store) => store.frozen() == Some(id),
         }
     }
 

@@ -4,7 +4,11 @@
 //! sent, answered or told goes into a [`Sink`], in order.
 
 mod machine;
+mod outputs;
 mod reads;
+mod requests;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -13,24 +17,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, Slot, ViewId};
-use haystack_wire::keys::Rights;
+use haystack_wire::message::PeerMessage;
 use haystack_wire::message::broadcast::{BroadcastMessage, Entry, EntryKind};
-use haystack_wire::message::client::{Command, Outcome, Refusal, Reply, Request, RequestBody, RouteHint};
+use haystack_wire::message::client::{Command, Reply, RequestBody, RouteHint};
 use haystack_wire::message::directory::{FoundingList, PartitionMap};
 use haystack_wire::message::election::GroupHeartbeat;
-use haystack_wire::message::{PeerMessage, SnapshotId};
 use haystack_wire::rng::Rng;
 
-use crate::broadcast::{self, Broadcast, ProposeError, Role};
+use crate::broadcast::{self, Broadcast, Role};
 use crate::config::Config;
-use crate::directory::machine::DirectoryCommand;
-use crate::directory::placement::founding_map;
 use crate::election::{self, Election};
-use crate::store::{Activity, Admission, Admitted, FrozenId, Limits, Pending, Store};
+use crate::store::{Activity, Admission, Limits, Pending, Store};
 
 use machine::Shape;
 pub use machine::{Applied, Machine};
-use reads::{Read, Reads};
+use reads::Reads;
 use transfer::Transfer;
 
 /// How often a leader looks for idle sessions.
@@ -135,7 +136,9 @@ pub struct Group {
     shape: Shape,
     waiting: VecDeque<Waiting>,
     pending: Pending,
+    /// Only of the present leadership: what other leaders saw is not known here.
     activity: Activity,
+    session_ttl: Duration,
     reads: Reads,
     transfer: Transfer,
     /// For group 0 until the map is decided: what to found.
@@ -144,7 +147,6 @@ pub struct Group {
     leader: Option<Ballot>,
     leader_heard: Instant,
     next_expiry: Instant,
-    round: Duration,
     observe: bool,
     may_lead: bool,
 }
@@ -233,6 +235,7 @@ impl Group {
             waiting: VecDeque::new(),
             pending: Pending::default(),
             activity: Activity::new(config.session_ttl),
+            session_ttl: config.session_ttl,
             reads: Reads::default(),
             transfer: Transfer::default(),
             founding: None,
@@ -240,7 +243,6 @@ impl Group {
             leader: None,
             leader_heard: now,
             next_expiry: now + EXPIRY_PERIOD,
-            round: config.round,
             observe: config.observe,
             may_lead: true,
         }
@@ -299,6 +301,11 @@ impl Group {
         matches!(self.broadcast.role(), Role::Leader { ready: true, .. })
     }
 
+    /// Another replica that is trusted to lead. The election may trust this one for a moment longer than it leads.
+    pub(super) fn leader_elsewhere(&self) -> Option<NodeId> {
+        self.leader.map(|ballot| ballot.node).filter(|leader| *leader != self.me)
+    }
+
     fn state(&self, now: Instant) -> election::State {
         let leading = match self.broadcast.role() {
             Role::Leader { ballot, .. } => Some(ballot),
@@ -349,112 +356,10 @@ impl Group {
         true
     }
 
-    /// A request. The caller forwards what this replica does not lead.
-    pub fn on_request(
-        &mut self,
-        now: Instant,
-        origin: Origin,
-        rights: Rights,
-        request: &Request,
-        sink: &mut Sink,
-    ) -> Handled {
-        let id = request.id;
-        if request.history != self.history {
-            return self.refuse(origin, id, Refusal::HistoryForked { history: self.history }, sink);
-        }
-        let allowed = match &request.body {
-            RequestBody::Command(_) => rights.write,
-            RequestBody::Get { .. } | RequestBody::Scan { .. } => rights.read,
-        };
-        if !allowed {
-            return self.refuse(origin, id, Refusal::Forbidden, sink);
-        }
-        let Machine::Data(store) = &self.machine else {
-            return self.refuse(origin, id, Refusal::Malformed, sink);
-        };
-        if let RequestBody::Get { key, stale: true } = &request.body {
-            let outcome = Outcome::Stale {
-                view: self.view,
-                at: self.broadcast.applied(),
-                age_ms: now.saturating_since(self.leader_heard).as_millis() as u64,
-                found: store.get(key),
-            };
-            self.reply(origin, id, outcome, sink);
-            return Handled::Taken;
-        }
-        match self.broadcast.role() {
-            Role::Follower { .. } => return Handled::NotLeader(self.leader.map(|ballot| ballot.node)),
-            Role::Leader { ready: false, .. } => return self.refuse(origin, id, Refusal::NotReady, sink),
-            Role::Leader { ready: true, .. } => {}
-        }
-        match &request.body {
-            RequestBody::Command(command) => self.on_command(now, origin, id, command.clone(), sink),
-            RequestBody::Get { key, .. } => self.on_read(origin, id, reads::What::Get(key.clone()), sink),
-            RequestBody::Scan { after, limit } => {
-                self.on_read(origin, id, reads::What::Scan { after: after.clone(), limit: *limit }, sink)
-            }
-        }
-    }
-
-    fn on_command(
-        &mut self,
-        now: Instant,
-        origin: Origin,
-        id: u64,
-        command: Bytes,
-        sink: &mut Sink,
-    ) -> Handled {
-        let Machine::Data(store) = &self.machine else {
-            return self.refuse(origin, id, Refusal::Malformed, sink);
-        };
-        let admission = match store.admit(&command, &self.pending) {
-            Ok(Admitted::Append(admission)) => admission,
-            Ok(Admitted::Answer(outcome)) => {
-                self.reply(origin, id, outcome, sink);
-                return Handled::Taken;
-            }
-            Err(Refusal::WrongGroup { slot, .. }) => {
-                return self.refuse(origin, id, Refusal::WrongGroup { slot, epoch: self.epoch }, sink);
-            }
-            Err(refusal) => return self.refuse(origin, id, refusal, sink),
-        };
-        match self.broadcast.propose(Entry { kind: EntryKind::Command, body: command }) {
-            Ok(index) => {
-                if let Some(session) = admission.session {
-                    self.activity.note(now, session);
-                }
-                self.pending.add(&admission);
-                self.waiting.push_back(Waiting { index, origin, id, admission });
-                Handled::Taken
-            }
-            Err(ProposeError::Overloaded) => self.refuse(origin, id, Refusal::Overloaded, sink),
-            Err(ProposeError::NotLeader | ProposeError::Stopped) => {
-                self.refuse(origin, id, Refusal::NotReady, sink)
-            }
-        }
-    }
-
-    fn on_read(&mut self, origin: Origin, id: u64, what: reads::What, sink: &mut Sink) -> Handled {
-        match self.reads.push(Read { origin, id, what }) {
-            Ok(()) => Handled::Taken,
-            Err(_) => self.refuse(origin, id, Refusal::Overloaded, sink),
-        }
-    }
-
-    fn refuse(&self, origin: Origin, id: u64, refusal: Refusal, sink: &mut Sink) -> Handled {
-        self.reply(origin, id, Outcome::Refused(refusal), sink);
-        Handled::Taken
-    }
-
-    fn reply(&self, origin: Origin, id: u64, outcome: Outcome, sink: &mut Sink) {
-        // Only a forwarded request needs to learn the way.
-        let hint = origin.token.map(|_| self.hint());
-        sink.push_back(Out::Reply { origin, reply: Reply { id, hint, outcome } });
-    }
-
     /// Who leads, for clients.
     pub fn hint(&self) -> RouteHint {
-        RouteHint { epoch: self.epoch, group: self.id, leader: self.leader.map(|ballot| ballot.node) }
+        let leader = if self.leads() { Some(self.me) } else { self.leader_elsewhere() };
+        RouteHint { epoch: self.epoch, group: self.id, leader }
     }
 
     /// Once per turn of the driver: everything proposed goes out in one Accept, all reads share one round.
@@ -466,13 +371,18 @@ impl Group {
 
     fn start_read_round(&mut self, now: Instant, sink: &mut Sink) {
         let Some(floor) = self.broadcast.read_floor() else { return };
-        if self.broadcast.decided() < floor || !self.reads.wants_round(now, self.round) {
+        if self.broadcast.decided() < floor || !self.reads.wants_round() {
             return;
         }
         let state = self.state(now);
         let nonce = self.election.read_round(now, &state);
-        self.reads.begin(now, nonce, self.broadcast.decided());
+        self.reads.begin(nonce, self.broadcast.decided());
         self.pump(now, sink);
+    }
+
+    /// The round trip to the slowest of the fastest majority: rounds take no less than a few of them.
+    pub fn set_rtt(&mut self, rtt: Duration) {
+        self.election.set_rtt(rtt);
     }
 
     /// Time has passed.
@@ -496,7 +406,6 @@ impl Group {
             self.election.poll_timeout(),
             self.broadcast.poll_timeout(),
             self.transfer.poll_timeout(),
-            self.reads.poll_timeout(self.round),
             self.leads().then_some(self.next_expiry),
         ]
         .into_iter()
@@ -545,169 +454,6 @@ impl Group {
         self.transfer.on_message(now, from, self.id, message, &mut self.machine, &mut self.broadcast, sink);
         self.pump(now, sink);
         true
-    }
-
-    /// Routes outputs between the parts until all are quiet.
-    fn pump(&mut self, now: Instant, sink: &mut Sink) {
-        loop {
-            if let Some(output) = self.election.poll_output() {
-                self.on_election(now, output, sink);
-            } else if let Some(output) = self.broadcast.poll_output() {
-                self.on_broadcast_output(now, output, sink);
-            } else {
-                break;
-            }
-        }
-        self.found();
-    }
-
-    fn on_election(&mut self, now: Instant, output: election::Output, sink: &mut Sink) {
-        match output {
-            election::Output::Send { to, body, urgent } => {
-                let heartbeat = GroupHeartbeat { group: self.id, view: self.view, body };
-                sink.push_back(Out::Heartbeat { to, heartbeat, urgent });
-            }
-            election::Output::Lead { ballot } => self.broadcast.lead(now, ballot),
-            election::Output::StepDown => self.broadcast.step_down(now),
-            election::Output::Confirmed { nonce } => {
-                if let Some(asked) = self.reads.confirmed(nonce) {
-                    self.serve(asked, sink);
-                }
-            }
-            election::Output::Observed { from, seen } => {
-                let seen = broadcast::Observed {
-                    promised: seen.promised,
-                    accepted_round: seen.accepted_round,
-                    len: seen.len,
-                    decided: seen.decided,
-                };
-                self.broadcast.observe(now, from, seen);
-            }
-            election::Output::Trust { leader } => {
-                if leader != self.leader {
-                    self.leader = leader;
-                    sink.push_back(Out::Leader(self.id, leader));
-                }
-            }
-        }
-        if self.leader.is_some() {
-            self.leader_heard = now;
-        }
-    }
-
-    /// Serves reads whose round proved that this leader was the leader after they arrived.
-    fn serve(&mut self, asked: reads::Asked, sink: &mut Sink) {
-        assert!(self.broadcast.applied() >= asked.at, "a decided prefix is applied at once");
-        let at = self.broadcast.applied();
-        let Machine::Data(store) = &self.machine else { return };
-        let mut outcomes = Vec::with_capacity(asked.reads.len());
-        for read in asked.reads {
-            let outcome = match read.what {
-                reads::What::Get(key) => Outcome::Read { at, found: store.get(&key) },
-                reads::What::Scan { after, limit } => {
-                    let (pairs, more) = store.scan(after.as_deref(), limit as usize);
-                    Outcome::Page { at, pairs, more }
-                }
-            };
-            outcomes.push((read.origin, read.id, outcome));
-        }
-        for (origin, id, outcome) in outcomes {
-            self.reply(origin, id, outcome, sink);
-        }
-    }
-
-    fn on_broadcast_output(&mut self, now: Instant, output: broadcast::Output, sink: &mut Sink) {
-        match output {
-            broadcast::Output::Send { to, message } => {
-                let message = PeerMessage::Broadcast { group: self.id, view: self.view, message };
-                sink.push_back(Out::Broadcast { to, message });
-            }
-            broadcast::Output::Decided { upto } => self.apply(upto, sink),
-            broadcast::Output::Freeze => self.freeze(now),
-            broadcast::Output::Thaw { snapshot } => {
-                if self.transfer.thaw(snapshot) {
-                    self.machine.thaw();
-                }
-            }
-            broadcast::Output::Fetch { from, snapshot } => {
-                self.transfer.fetch(now, &self.shape, from, snapshot, sink);
-            }
-            broadcast::Output::Install { snapshot } => {
-                self.machine = self.transfer.take(snapshot);
-                if self.map().is_some() {
-                    sink.push_back(Out::Map);
-                }
-            }
-            broadcast::Output::Role(_) => {
-                // Whoever waits here no longer learns from this replica what became of the entry: the
-                // client asks again under the same number. Reads have no effect, so they are refused.
-                self.waiting.clear();
-                self.pending = Pending::default();
-                self.founding_proposed = false;
-                for read in self.reads.drain() {
-                    self.refuse(read.origin, read.id, Refusal::NotLeader, sink);
-                }
-            }
-        }
-    }
-
-    fn freeze(&mut self, now: Instant) {
-        let index = self.broadcast.applied();
-        let Some(chain) = self.broadcast.chain(index) else { return };
-        let FrozenId { index: frozen, digest } = self.machine.freeze(index);
-        assert!(frozen == index, "the broadcast lets one frozen state go before it asks for another");
-        let snapshot = SnapshotId { index, digest, chain };
-        self.transfer.frozen(snapshot);
-        self.broadcast.snapshot_frozen(now, snapshot);
-    }
-
-    fn apply(&mut self, upto: LogIndex, sink: &mut Sink) {
-        let mut index = self.broadcast.applied();
-        while index < upto {
-            let Some(entry) = self.broadcast.entry(index) else {
-                unreachable!("decided entries stay until they are applied");
-            };
-            let applied = match entry.kind {
-                EntryKind::Command => self.machine.apply(index, &entry.body),
-                EntryKind::StopSign => Applied::Nothing,
-            };
-            if self.observe {
-                let chain = self.broadcast.chain(index + 1).unwrap_or_default();
-                let (digest, body) = (self.machine.digest(), entry.body.clone());
-                sink.push_back(Out::Applied { group: self.id, index, chain, digest, body });
-            }
-            self.answer(index, applied, sink);
-            index += 1;
-        }
-        self.broadcast.applied_to(upto);
-    }
-
-    /// Tells whoever proposed the entry at `index` what came of it.
-    fn answer(&mut self, index: LogIndex, applied: Applied, sink: &mut Sink) {
-        if matches!(applied, Applied::Map) {
-            sink.push_back(Out::Map);
-        }
-        let waiting = self.waiting.pop_front_if(|waiting| waiting.index == index);
-        if let Some(waiting) = &waiting {
-            self.pending.remove(&waiting.admission);
-        }
-        if let (Some(waiting), Applied::Outcome(outcome)) = (waiting, applied) {
-            self.reply(waiting.origin, waiting.id, outcome, sink);
-        }
-    }
-
-    /// The leader of a directory without a map proposes the first one, once it knows that none is on its way.
-    fn found(&mut self) {
-        let Some(list) = &self.founding else { return };
-        if self.map().is_some() {
-            self.founding = None;
-            return;
-        }
-        let settled = self.broadcast.read_floor().is_some_and(|floor| self.broadcast.decided() >= floor);
-        if self.leads() && settled && !self.founding_proposed {
-            let body = DirectoryCommand::Found(founding_map(list)).to_bytes();
-            self.founding_proposed = self.broadcast.propose(Entry { kind: EntryKind::Command, body }).is_ok();
-        }
     }
 
     /// The map's epoch is known.

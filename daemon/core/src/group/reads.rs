@@ -5,10 +5,8 @@
 //! Many reads share a round.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::Bytes;
-use haystack_wire::Instant;
 use haystack_wire::ids::LogIndex;
 
 use super::Origin;
@@ -54,7 +52,6 @@ pub(super) struct Asked {
 struct Round {
     nonce: u64,
     at: LogIndex,
-    began: Instant,
 }
 
 /// The reads of one group at its leader.
@@ -80,18 +77,16 @@ impl Reads {
         Ok(())
     }
 
-    /// Whether a round should begin now: none is under way and reads wait, or the current one seems lost.
-    pub(super) fn wants_round(&self, now: Instant, patience: Duration) -> bool {
-        match &self.round {
-            None => !self.waiting.is_empty(),
-            Some(round) => now.saturating_since(round.began) >= patience,
-        }
+    /// Whether a round should begin now: reads wait, and none is under way. A round whose answers are lost needs no
+    /// other: an answer to any later question of the election confirms it too.
+    pub(super) fn wants_round(&self) -> bool {
+        self.round.is_none() && !self.waiting.is_empty()
     }
 
     /// A round has begun, after everything that waits had arrived.
-    pub(super) fn begin(&mut self, now: Instant, nonce: u64, at: LogIndex) {
+    pub(super) fn begin(&mut self, nonce: u64, at: LogIndex) {
         self.asked.append(&mut self.waiting);
-        self.round = Some(Round { nonce, at, began: now });
+        self.round = Some(Round { nonce, at });
     }
 
     /// The round is confirmed: its reads may be served.
@@ -104,10 +99,5 @@ impl Reads {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Read> + use<> {
         self.round = None;
         core::mem::take(&mut self.asked).into_iter().chain(core::mem::take(&mut self.waiting))
-    }
-
-    /// When a lost round is begun anew.
-    pub(super) fn poll_timeout(&self, patience: Duration) -> Option<Instant> {
-        self.round.as_ref().map(|round| round.began + patience)
     }
 }

@@ -32,6 +32,11 @@ use timers::{Source, Timers};
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// How often a node without a map, or whose peer may have a newer one, asks for it.
 const MAP_PULL_PERIOD: Duration = Duration::from_secs(1);
+/// How often a node lets those hear from it that share no group with it, so that both know who is there: thrice within
+/// the time after which a silent process counts as gone.
+const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_millis(300);
+/// Fair-loss messages that wait per link: questions and answers of a round in all of 1,024 groups, at their largest.
+const DATAGRAMS_WAITING: usize = 320;
 /// A process that its successor declares dead must have been silent for so long since the successor came.
 const SUCCESSION_SILENCE: Duration = Duration::from_secs(2);
 
@@ -138,6 +143,8 @@ pub type Transmission = Transmit;
 struct Remote {
     node: NodeId,
     role: Role,
+    /// Where it was when the link came up.
+    addr: SocketAddr,
 }
 
 /// A whole node.
@@ -167,6 +174,8 @@ pub struct Node {
     timers: Timers,
     /// Predecessors declared dead by their successors, until they were silent long enough.
     succeeded: Vec<(NodeId, Instant)>,
+    /// Links that had no room for the newest introduction.
+    unintroduced: BTreeSet<LinkId>,
     leaderless: BTreeSet<GroupId>,
     ready: bool,
     stopping: Option<Instant>,
@@ -190,7 +199,7 @@ impl Node {
                 network: config.network,
                 keys: config.keys.clone(),
                 accepts: true,
-                limits: link::Limits::default(),
+                limits: link::Limits { datagrams: DATAGRAMS_WAITING, ..link::Limits::default() },
             },
             now,
             rng.fork(),
@@ -210,6 +219,7 @@ impl Node {
             dirty: BTreeSet::new(),
             timers: Timers::default(),
             succeeded: Vec::new(),
+            unintroduced: BTreeSet::new(),
             leaderless: BTreeSet::new(),
             ready: false,
             stopping: None,
@@ -225,6 +235,7 @@ impl Node {
             }
         }
         node.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
+        node.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));
         node.settle(now);
         node
     }
@@ -278,11 +289,13 @@ impl Node {
                 Source::Founding => self.founding.handle_timeout(now),
                 Source::Group(id) => {
                     if let Some(group) = self.groups.get_mut(&id) {
+                        group.set_rtt(majority_rtt(&self.endpoint, self.identity.node, group.replicas()));
                         group.handle_timeout(now, &mut self.sink);
                         self.dirty.insert(id);
                     }
                 }
                 Source::Map => self.pull_map(now),
+                Source::SignOfLife => self.give_signs_of_life(now),
                 Source::Links | Source::Stop => {}
             }
             self.settle(now);
@@ -384,7 +397,7 @@ impl Node {
     }
 
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
-        self.links.insert(link, Remote { node, role });
+        self.links.insert(link, Remote { node, role, addr });
         if role == Role::Peer {
             self.introduce(now, link);
             self.events.push_back(Event::Peer { node, addr, up: true });
@@ -395,6 +408,9 @@ impl Node {
     /// Groups whose messages a full link refused find out what is missing, and send it again.
     fn on_writable(&mut self, now: Instant, link: LinkId) {
         let Some(remote) = self.links.get(&link).copied() else { return };
+        if self.unintroduced.contains(&link) {
+            self.introduce(now, link);
+        }
         for id in self.outbox.unblocked(remote.node) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.writable(now, remote.node, &mut self.sink);
@@ -406,11 +422,10 @@ impl Node {
 
     fn on_down(&mut self, link: LinkId, node: NodeId) {
         let Some(remote) = self.links.remove(&link) else { return };
+        self.unintroduced.remove(&link);
         if remote.role == Role::Peer {
             self.founding.on_down(node);
-            if let Some(seen) = self.endpoint.remote(link) {
-                self.events.push_back(Event::Peer { node, addr: seen.addr, up: false });
-            }
+            self.events.push_back(Event::Peer { node, addr: remote.addr, up: false });
             info!(self.log, "peer is gone"; "peer" => node.short());
         }
     }
@@ -550,4 +565,16 @@ impl Node {
             self.groups.values().any(|group| group.live().saturating_sub(2) < group.replicas().len() / 2 + 1);
         self.events.push_back(Event::Stopped { last_majority });
     }
+}
+
+/// The round trip to the slowest replica of the fastest majority, this one included.
+fn majority_rtt(endpoint: &Endpoint, me: NodeId, replicas: &[NodeId]) -> Duration {
+    let others = replicas.iter().filter(|replica| **replica != me);
+    let mut rtts: Vec<Duration> = others
+        .filter_map(|replica| endpoint.link_to(*replica))
+        .filter_map(|link| endpoint.remote(link).map(|remote| remote.srtt))
+        .collect();
+    rtts.sort_unstable();
+    // A majority of n is n / 2 others and this one.
+    rtts.get((replicas.len() / 2).saturating_sub(1)).or(rtts.last()).copied().unwrap_or_default()
 }

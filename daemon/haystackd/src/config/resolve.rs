@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use haystack_core::config::Config;
-use haystack_wire::ids::NetworkId;
+use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId};
 use haystack_wire::keys::KeyRing;
 use haystack_wire::message::client::VALUE_LIMIT;
 use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT};
@@ -62,11 +62,10 @@ pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Re
     check.exposure(listen, keys.as_ref(), settings.insecure_listen_without_key.as_deref());
     let name = settings.name.unwrap_or_else(host.name);
     check.name("name", &name);
-    if let Some(cluster) = &settings.cluster {
-        check.name("cluster", cluster);
-    }
+    let cluster = settings.cluster.unwrap_or_else(|| DEFAULT_CLUSTER_NAME.to_owned());
+    check.name("cluster", &cluster);
     let mut node = Config::new(&name, advertise.unwrap_or(listen), founders);
-    node.network = settings.cluster.as_deref().map(NetworkId::of_cluster).unwrap_or_default();
+    node.network = NetworkId::of_cluster(&cluster);
     node.founder_names = settings.founders;
     node.keys = keys.unwrap_or_else(KeyRing::empty);
     if let Some(partitions) = settings.partitions {
@@ -86,7 +85,7 @@ pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Re
     let state_dir =
         settings.state_dir.map_or("/var/lib/haystack".into(), |dir| check.path("state_dir", &dir));
     check.end(&node)?;
-    Ok(Resolved { node, cluster: settings.cluster, listen, key_file, state_dir, levels, format })
+    Ok(Resolved { node, cluster, listen, key_file, state_dir, levels, format })
 }
 
 /// An address as written.

@@ -51,7 +51,7 @@ fn the_smallest_file_has_a_default_for_everything_else() {
     assert_eq!(resolved.listen, "127.0.0.1:7400".parse().unwrap());
     assert_eq!(resolved.node.advertise, resolved.listen);
     assert_eq!(resolved.node.name, "thishost");
-    assert_eq!(resolved.node.network, haystack_wire::ids::NetworkId::default());
+    assert_eq!(resolved.node.network, haystack_wire::ids::NetworkId::of_cluster("haystack"));
     assert_eq!(resolved.state_dir, Path::new("/var/lib/haystack"));
     assert_eq!((resolved.levels, resolved.format), (Levels::default(), Format::Terminal));
 }
@@ -117,7 +117,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("founders = [\"n2\"]\nmemory_limit = 1000", "h.toml:2: memory_limit", "1MiB is the least"),
     ("founders = [\"n2\"]\nmemory_limit = \"1 GB\"", "h.toml:2", "GiB or TiB"),
     ("founders = [\"n2\"]\nmemory_limit = -1", "h.toml:2", "negative"),
-    ("founders = [\"n2\"]\nvalue_limit = \"9MiB\"", "h.toml:2: value_limit", "8MiB is the most"),
+    ("founders = [\"n2\"]\nvalue_limit = \"1TiB\"", "h.toml:2: value_limit", "is the most"),
     ("founders = [\"n2\"]\nname = \"\"", "h.toml:2: name", "1 to 64 bytes"),
     ("founders = [\"n2\"]\nname = \"a\\nb\"", "h.toml:2: name", "control characters"),
     ("founders = [\"n2\"]\nlog_level = \"info,lnks=debug\"", "h.toml:2: log_level", "did you mean `links`"),
@@ -293,4 +293,6 @@ fn the_example_is_correct_and_shows_every_key_with_its_default() {
         (resolved.listen, node.advertise, limits, resolved.state_dir.clone(), logs)
     };
     assert_eq!(defaults(&full), defaults(&bare));
+    let most = Size(haystack_wire::message::client::VALUE_LIMIT as u64);
+    assert!(example.contains(&format!("up to {most}.")));
 }

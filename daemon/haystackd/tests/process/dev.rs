@@ -1,6 +1,7 @@
 //! `haystackd dev` as a real cluster of processes: ready, a death, the end, and nothing left.
 
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::{Daemon, haystackd, kill, outcome};
 use rustix::process::Signal;
@@ -38,6 +39,18 @@ fn a_cluster_gets_ready_says_how_to_talk_to_it_and_leaves_nothing() {
         assert_eq!(status.code(), Some(0), "{err}");
         assert!(is_empty(&temp));
     }
+}
+
+#[test]
+fn a_sealed_cluster_gets_ready_and_says_which_key_to_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key").display().to_string();
+    std::fs::write(&file, haystack_wire::keys::new_cluster_key([3; 32])).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let dev =
+        Daemon::start(&mut haystackd(&["dev", "--port", "0", "--partitions", "2", "--key-file", &file]));
+    dev.until("ready after");
+    assert!(dev.until("status").join("\n").contains(&format!("--key-file {file} status")));
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn a_port_in_use_is_named() {
 fn a_second_daemon_in_one_state_directory_is_refused_and_told_by_whom() {
     let dir = tempfile::tempdir().unwrap();
     let first = Daemon::start(&mut haystackd(&args(&alone(free_port(), dir.path()))));
-    first.logs_until("listening");
+    first.logs_until("ready: every partition");
     let life = std::fs::read(dir.path().join("life")).unwrap();
     let (code, _, err) = outcome(&args(&alone(free_port(), dir.path())));
     assert_eq!(code, 73, "{err}");
@@ -99,6 +99,37 @@ fn systemd_hears_ready_and_stopping_and_a_clean_stop_exits_with_0() {
     let (status, _, err) = daemon.end();
     assert_eq!(status.code(), Some(0), "{err}");
     assert!(err.contains("stopped"), "{err}");
+}
+
+#[test]
+fn a_clean_stop_hands_over_warns_and_its_successor_has_no_vote() {
+    let dir = tempfile::tempdir().unwrap();
+    // Held together, so that they differ.
+    let held: Vec<UdpSocket> = (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let addrs: Vec<String> = held.iter().map(|socket| socket.local_addr().unwrap().to_string()).collect();
+    drop(held);
+    let founders = addrs.join(",");
+    let start = |n: usize| {
+        let (name, state) = (format!("n{n}"), dir.path().join(n.to_string()).display().to_string());
+        let what =
+            ["run", "--name", &name, "--listen", &addrs[n], "--founders", &founders, "--state-dir", &state];
+        Daemon::start(&mut haystackd(&what))
+    };
+    let daemons: Vec<Daemon> = (0..3).map(start).collect();
+    daemons.iter().for_each(|daemon| drop(daemon.logs_until("ready: every partition")));
+    let mut daemons = daemons.into_iter();
+    let first = daemons.next().unwrap();
+    first.signal(Signal::TERM);
+    let (status, _, err) = first.end();
+    assert_eq!(status.code(), Some(0), "{err}");
+    assert!(
+        err.contains("handing leadership over") && err.contains("ONE MORE STOP WOULD LOSE DATA"),
+        "{err}"
+    );
+    // With leaders spread, some partitions were without one for a moment at most.
+    let others: Vec<Daemon> = daemons.collect();
+    others.iter().for_each(|daemon| drop(daemon.logs_until("ready: every partition")));
+    start(0).logs_until("standby: this daemon has no vote");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use haystack_wire::ids::NetworkId;
+use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId};
 use haystack_wire::keys::KeyRing;
 use haystack_wire::message::client::{KEY_LIMIT, VALUE_LIMIT};
 
@@ -34,9 +34,6 @@ impl Config {
         }
     }
 }
-
-/// The cluster name of daemons and clients that are not told another.
-pub const DEFAULT_CLUSTER_NAME: &str = "haystack";
 
 /// Most operations that a client may be configured to hold: what a request's mark has bits for, with room for the
 /// client's own.

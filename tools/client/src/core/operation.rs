@@ -59,6 +59,29 @@ impl Operation {
     pub fn cas(key: impl Into<Bytes>, expect: Expect, value: impl Into<Bytes>) -> Self {
         Self::Write(Write::Cas { key: key.into(), expect, value: value.into() })
     }
+
+    /// The key that decides which group serves it.
+    pub(super) const fn key(&self) -> Option<&Bytes> {
+        match self {
+            Self::Get { key, .. } => Some(key),
+            Self::Write(write) => Some(write_key(write)),
+            Self::Resolve(ticket) => Some(&ticket.key),
+            Self::Scan { .. } => None,
+        }
+    }
+
+    /// Bytes of keys and values that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let more = match self {
+            Self::Write(Write::Put { value, .. }) => value.len(),
+            Self::Write(Write::Cas { expect, value, .. }) => {
+                value.len() + expected(expect).map_or(0, Bytes::len)
+            }
+            Self::Scan { after, .. } => after.as_ref().map_or(0, Bytes::len),
+            Self::Write(Write::Delete { .. }) | Self::Get { .. } | Self::Resolve(_) => 0,
+        };
+        self.key().map_or(0, Bytes::len) + more
+    }
 }
 
 /// To which daemon an admin request goes.
@@ -150,10 +173,8 @@ impl Work {
     /// The key that decides which group serves it.
     pub(super) fn key(&self) -> Option<&Bytes> {
         match self {
-            Self::User(Operation::Get { key, .. }) => Some(key),
-            Self::User(Operation::Write(write)) => Some(write_key(write)),
-            Self::User(Operation::Resolve(ticket)) => Some(&ticket.key),
-            Self::User(Operation::Scan { .. }) | Self::Admin { .. } | Self::Open => None,
+            Self::User(operation) => operation.key(),
+            Self::Admin { .. } | Self::Open => None,
         }
     }
 
@@ -170,12 +191,8 @@ impl Work {
     /// Bytes of keys and values that it holds.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::User(Operation::Write(Write::Put { key, value })) => key.len() + value.len(),
-            Self::User(Operation::Write(Write::Cas { key, expect, value })) => {
-                key.len() + value.len() + expected(expect).map_or(0, Bytes::len)
-            }
-            Self::User(Operation::Scan { after, .. }) => after.as_ref().map_or(0, Bytes::len),
-            _ => self.key().map_or(0, Bytes::len),
+            Self::User(operation) => operation.bytes(),
+            Self::Admin { .. } | Self::Open => 0,
         }
     }
 }

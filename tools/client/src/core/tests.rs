@@ -1,6 +1,6 @@
 //! The client against fake daemons, over real links, in virtual time.
 
 mod chaos;
-mod fake;
+pub(crate) mod fake;
 mod outcomes;
 mod routing;

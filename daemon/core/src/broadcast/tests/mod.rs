@@ -1,6 +1,10 @@
-//! The broadcast under a small deterministic network, by rule and at random, and with planted mistakes.
+//! The broadcast by rule, at random over a small deterministic network, and with planted mistakes.
 
+mod decide;
+mod flow;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod net;
 mod random;
+mod rules;
+mod solo;

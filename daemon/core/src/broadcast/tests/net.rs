@@ -183,7 +183,6 @@ impl Net {
     }
 
     /// Forbidden: a process without memory under an old identity.
-    #[cfg(feature = "mutations")]
     pub(super) fn restart_without_memory(&mut self, node: usize) {
         self.nodes[node] = Some(self.replica(node));
     }
@@ -474,14 +473,6 @@ impl Net {
         let live = self.live();
         let top = live.iter().map(|node| self.core(*node).promised()).max()?;
         live.into_iter().find(|node| self.core(*node).role() == Role::Leader { ballot: top, ready: true })
-    }
-
-    /// Sends what was held back, now.
-    pub(super) fn release(&mut self) {
-        self.hold = None;
-        for (from, to, message) in std::mem::take(&mut self.held) {
-            self.send(from, to, message);
-        }
     }
 
     /// Gives `to` a message of `from`, now.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use haystack_wire::ids::Ballot;
+use haystack_wire::ids::{Ballot, NodeId};
 use haystack_wire::message::election::{HeartbeatAck, HeartbeatBody};
 use haystack_wire::time::Duration;
 
@@ -163,6 +163,18 @@ fn a_later_answer_confirms_the_rounds_before() {
 }
 
 #[test]
+fn answers_that_overtake_each_other_count_all_the_same() {
+    let mut world = World::new(14, 5);
+    let leader = world.settle();
+    let (now, state) = (world.now, world.replicas[leader].state);
+    let nonces = [(); 2].map(|()| world.replicas[leader].election.read_round(now, &state));
+    answer(&mut world, leader, (leader + 1) % 5, nonces[1], state.promised);
+    answer(&mut world, leader, (leader + 1) % 5, nonces[0], state.promised);
+    answer(&mut world, leader, (leader + 2) % 5, nonces[1], state.promised);
+    assert_eq!(confirmations(&mut world.replicas[leader].election), nonces);
+}
+
+#[test]
 fn answers_under_another_promise_confirm_nothing() {
     let (mut world, leader, others) = led();
     let (now, state) = (world.now, world.replicas[leader].state);
@@ -232,11 +244,27 @@ fn read_rounds_do_not_pile_up_before_a_dead_replica() {
     world.run(ms(1000));
     let (now, state) = (world.now, world.replicas[leader].state);
     world.replicas[leader].election.read_round(now, &state);
-    let sends = std::iter::from_fn(|| world.replicas[leader].election.poll_output());
-    let asked: Vec<_> = sends
-        .filter_map(|output| if let Output::Send { to, urgent: true, .. } = output { Some(to) } else { None })
-        .collect();
-    assert_eq!(asked, [node(others[1])]);
+    assert_eq!(asked_urgently(&mut world.replicas[leader].election), [node(others[1])]);
+}
+
+fn asked_urgently(election: &mut Election) -> Vec<NodeId> {
+    let outputs = std::iter::from_fn(|| election.poll_output());
+    let urgent = |output| if let Output::Send { to, urgent: true, .. } = output { Some(to) } else { None };
+    outputs.filter_map(urgent).collect()
+}
+
+#[test]
+fn a_replica_that_speaks_again_is_asked_reliably_again() {
+    let (mut world, leader, others) = led();
+    world.connect(|a, b| a != others[0] && b != others[0]);
+    world.run(ms(2000));
+    world.connect(|_, _| true);
+    world.run(ms(150));
+    let (now, state) = (world.now, world.replicas[leader].state);
+    world.replicas[leader].election.read_round(now, &state);
+    let mut asked = asked_urgently(&mut world.replicas[leader].election);
+    asked.sort_unstable();
+    assert_eq!(asked, [node(others[0]), node(others[1])]);
 }
 
 #[test]

@@ -1,119 +1,13 @@
 //! Single rules, by hand-made messages.
 
-use haystack_wire::Instant;
 use haystack_wire::ids::{Ballot, LogIndex, NodeId};
 use haystack_wire::message::election::{Heartbeat, HeartbeatAck, HeartbeatBody};
 use haystack_wire::rng::Rng;
 use haystack_wire::time::Duration;
 
+use super::bench::{Bench, ack, ballot};
 use super::world::{ROUND, ms, node};
-use crate::election::{Config, Election, N_LIMIT, Output, State};
-
-/// A replica under test, number 0 of `count`, with the others played by the test.
-struct Bench {
-    now: Instant,
-    election: Election,
-    state: State,
-    outputs: Vec<Output>,
-}
-
-impl Bench {
-    fn new(count: usize) -> Self {
-        let replicas = (0..count).map(node).collect();
-        let config = Config { me: node(0), replicas, priority: 5, round: ROUND };
-        let now = Instant::ZERO + ms(1000);
-        let state = State {
-            promised: Ballot::default(),
-            accepted_round: Ballot::default(),
-            len: LogIndex(7),
-            decided: LogIndex(5),
-            leading: None,
-            progressing: true,
-            may_lead: true,
-        };
-        let mut bench =
-            Self { now, election: Election::new(config, now, Rng::from_u64(1)), state, outputs: Vec::new() };
-        bench.tick();
-        bench
-    }
-
-    fn follows(mut self, n: u64, leader: usize) -> Self {
-        self.state.promised = ballot(n, leader);
-        self
-    }
-
-    fn drain(&mut self) {
-        while let Some(output) = self.election.poll_output() {
-            self.outputs.push(output);
-        }
-    }
-
-    fn tick(&mut self) {
-        self.election.handle_timeout(self.now, &self.state);
-        self.drain();
-    }
-
-    fn handle(&mut self, from: usize, body: HeartbeatBody) {
-        self.election.handle(self.now, node(from), body, &self.state);
-        self.drain();
-    }
-
-    fn nonce(&self) -> u64 {
-        self.election.nonce(self.election.round, false)
-    }
-
-    fn ack(&mut self, from: usize, promised: Ballot, happy: bool) {
-        self.handle(from, HeartbeatBody::Answer(ack(self.nonce(), promised, happy)));
-    }
-
-    /// Ends the present round on time, and runs what is due until then.
-    fn end_round(&mut self) {
-        let closes = self.election.closes;
-        while let Some(at) = self.election.poll_timeout().filter(|at| *at <= closes) {
-            self.now = self.now.max(at);
-            self.tick();
-        }
-    }
-
-    fn led(&self) -> Vec<Ballot> {
-        let led = |output: &Output| if let Output::Lead { ballot } = output { Some(*ballot) } else { None };
-        self.outputs.iter().filter_map(led).collect()
-    }
-
-    fn stepped_down(&self) -> bool {
-        self.outputs.contains(&Output::StepDown)
-    }
-
-    fn answer_to(&mut self, from: usize, ballot: Ballot) -> HeartbeatAck {
-        let ask = Heartbeat { nonce: 99, ballot, len: LogIndex::ZERO, decided: LogIndex::ZERO };
-        self.outputs.clear();
-        self.handle(from, HeartbeatBody::Ask(ask));
-        let answer = |output: &Output| match output {
-            Output::Send { to, body: HeartbeatBody::Answer(ack), urgent: true } if *to == node(from) => {
-                Some(*ack)
-            }
-            _ => None,
-        };
-        self.outputs.iter().find_map(answer).expect("an answer")
-    }
-}
-
-fn ballot(n: u64, leader: usize) -> Ballot {
-    Ballot { n, priority: 5, node: node(leader) }
-}
-
-fn ack(nonce: u64, promised: Ballot, happy: bool) -> HeartbeatAck {
-    HeartbeatAck {
-        nonce,
-        promised,
-        accepted_round: promised,
-        len: LogIndex(7),
-        decided: LogIndex(5),
-        leader: promised,
-        quorum_connected: true,
-        happy,
-    }
-}
+use crate::election::{N_LIMIT, Output};
 
 #[test]
 fn an_answer_says_how_things_stand_at_that_moment() {
@@ -172,13 +66,16 @@ fn two_rounds_of_unhappiness_lead_to_a_takeover_above_all_that_was_seen() {
 
 #[test]
 fn an_ask_a_promise_and_an_answer_each_raise_the_next_ballot() {
-    for which in 0..3 {
+    for which in 0..4 {
         let mut bench = Bench::new(3).follows(3, 1);
+        let mut seen = ack(bench.nonce(), ballot(3, 1), false);
         match which {
-            0 => drop(bench.answer_to(2, ballot(40, 2))),
+            0 => _ = bench.answer_to(2, ballot(40, 2)),
             1 => bench.state.promised = ballot(40, 2),
-            _ => bench.ack(2, ballot(40, 2), false),
+            2 => seen.promised = ballot(40, 2),
+            _ => seen.leader = ballot(40, 2),
         }
+        bench.handle(2, HeartbeatBody::Answer(seen));
         for _ in 0..5 {
             bench.ack(2, bench.state.promised, false);
             bench.end_round();
@@ -195,6 +92,140 @@ fn every_higher_ballot_renews_the_patience() {
         bench.end_round();
     }
     assert!(bench.led().is_empty(), "each new leader gets its two rounds");
+}
+
+#[test]
+fn patience_starts_again_when_a_ballot_rises_before_the_takeover() {
+    let mut bench = Bench::new(3).follows(3, 1);
+    while bench.election.takeover.is_none() {
+        bench.ack(2, ballot(3, 1), false);
+        bench.end_round();
+    }
+    assert!(bench.led().is_empty());
+    // The word of a new leader comes in the jitter: two whole rounds must pass after it, and more jitter.
+    bench.answer_to(2, ballot(4, 2));
+    let risen = bench.now;
+    while bench.led().is_empty() {
+        bench.ack(2, ballot(4, 2), false);
+        let at = bench.election.poll_timeout().unwrap();
+        bench.now = at;
+        bench.tick();
+    }
+    assert!(bench.now >= risen + 2 * ROUND, "{:?}", bench.now - risen);
+}
+
+/// A replica of three that would take over at the end of its jitter.
+fn about_to_take_over() -> Bench {
+    let mut bench = Bench::new(3).follows(3, 1);
+    while bench.election.takeover.is_none() {
+        bench.ack(2, ballot(3, 1), false);
+        bench.end_round();
+    }
+    bench
+}
+
+#[test]
+fn what_is_heard_in_the_jitter_counts() {
+    let finish = |mut bench: Bench| {
+        bench.now = bench.election.takeover.unwrap();
+        bench.tick();
+        bench.led().len()
+    };
+    assert_eq!(finish(about_to_take_over()), 1);
+
+    let mut neighbour = about_to_take_over();
+    neighbour.ack(2, ballot(3, 1), true);
+    assert_eq!(finish(neighbour), 0);
+
+    let mut leader = about_to_take_over();
+    let mut word = ack(leader.nonce(), ballot(3, 1), true);
+    word.leader = Ballot::default();
+    leader.handle(1, HeartbeatBody::Answer(word));
+    assert_eq!(finish(leader), 0);
+
+    let mut standing_down = about_to_take_over();
+    standing_down.state.may_lead = false;
+    assert_eq!(finish(standing_down), 0);
+}
+
+#[test]
+fn happiness_with_a_leader_of_the_past_stops_nobody() {
+    let mut bench = Bench::new(3).follows(9, 1);
+    for _ in 0..5 {
+        bench.ack(2, ballot(3, 2), true);
+        bench.end_round();
+    }
+    assert_eq!(bench.led()[0].n, 10);
+}
+
+#[test]
+fn a_takeover_asks_everybody_at_once() {
+    let mut bench = about_to_take_over();
+    bench.outputs.clear();
+    bench.now = bench.election.takeover.unwrap();
+    bench.tick();
+    let ballot = bench.led()[0];
+    let asks = |output: &&Output| matches!(output, Output::Send { body: HeartbeatBody::Ask(ask), .. } if ask.ballot == ballot);
+    assert_eq!(bench.outputs[0], Output::Lead { ballot });
+    assert_eq!(
+        bench.election.opened, bench.now,
+        "in a new round, whose answers are all made after the takeover"
+    );
+    assert_eq!(bench.outputs.iter().filter(asks).count(), 2);
+}
+
+#[test]
+fn nobody_leads_beyond_the_highest_credible_number() {
+    let mut bench = Bench::new(3).follows(N_LIMIT, 1);
+    for _ in 0..10 {
+        bench.ack(2, bench.state.promised, false);
+        bench.end_round();
+    }
+    assert!(bench.led().is_empty());
+}
+
+#[test]
+fn a_replica_that_stands_down_does_not_found() {
+    let mut bench = Bench::new(3);
+    bench.state.may_lead = false;
+    for _ in 0..10 {
+        bench.ack(1, Ballot::default(), false);
+        bench.ack(2, Ballot::default(), false);
+        bench.end_round();
+    }
+    assert!(bench.led().is_empty());
+    bench.state.may_lead = true;
+    bench.ack(1, Ballot::default(), false);
+    bench.ack(2, Ballot::default(), false);
+    assert_eq!(bench.led().len(), 1);
+}
+
+#[test]
+fn a_stranded_replica_is_given_two_rounds_and_nothing_by_a_leader_that_stands_down() {
+    for may_lead in [true, false] {
+        let mut bench = Bench::new(3).follows(3, 0);
+        bench.state.leading = Some(ballot(3, 0));
+        bench.state.may_lead = may_lead;
+        for round in 0..4 {
+            assert_eq!(bench.led().len(), usize::from(may_lead && round >= 2), "round {round}");
+            if bench.led().is_empty() {
+                bench.ack(1, ballot(3, 0), true);
+                bench.ack(2, ballot(6, 2), false);
+            }
+            bench.end_round();
+        }
+    }
+}
+
+#[test]
+fn a_role_in_a_ballot_that_is_promised_no_more_is_no_role() {
+    let mut bench = Bench::new(3).follows(5, 1);
+    bench.state.leading = Some(ballot(3, 0));
+    let nonce = bench.election.read_round(bench.now, &bench.state);
+    bench.handle(1, HeartbeatBody::Answer(ack(nonce, ballot(3, 0), true)));
+    bench.handle(2, HeartbeatBody::Answer(ack(nonce, ballot(3, 0), true)));
+    assert!(!bench.outputs.contains(&Output::Confirmed { nonce }));
+    assert_eq!(bench.election.leader(), None);
 }
 
 #[test]
@@ -298,6 +329,18 @@ fn an_overdue_replica_claims_nothing() {
 }
 
 #[test]
+fn what_was_heard_before_a_long_stall_is_claimed_no_more_after_it() {
+    let mut bench = Bench::new(3).follows(3, 0);
+    bench.state.leading = Some(ballot(3, 0));
+    bench.ack(1, ballot(3, 0), true);
+    bench.now = bench.election.closes + ROUND;
+    assert!(bench.answer_to(1, Ballot::default()).happy, "two periods old at most");
+    bench.now += ms(1);
+    let answer = bench.answer_to(1, Ballot::default());
+    assert!(!answer.happy && !answer.quorum_connected);
+}
+
+#[test]
 fn lasting_lateness_is_judged_all_the_same() {
     let mut bench = Bench::new(3).follows(3, 0);
     bench.state.leading = Some(ballot(3, 0));
@@ -332,6 +375,8 @@ fn a_hand_over_is_taken_only_from_the_leader_that_is_followed() {
     refused(&|_| {}, 2, ballot(3, 1), 3);
     refused(&|_| {}, 1, ballot(2, 1), 3);
     refused(&|_| {}, 1, ballot(4, 1), 3);
+    refused(&|bench| _ = bench.answer_to(1, ballot(4, 1)), 1, ballot(4, 1), 3);
+    refused(&|bench| _ = bench.answer_to(1, ballot(4, 1)), 1, ballot(3, 1), 3);
     refused(&|bench| bench.state.may_lead = false, 1, ballot(3, 1), 3);
     refused(&|bench| bench.state.promised = ballot(5, 2), 1, ballot(3, 1), 3);
     // Of five, one answer is no majority.
@@ -399,8 +444,23 @@ fn within_a_round_later_promises_replace_earlier_ones_whatever_the_order_of_arri
     assert_eq!(bench.election.leader(), None);
     bench.ack(1, ballot(3, 0), false);
     assert_eq!(bench.election.leader(), Some(ballot(3, 0)));
-    bench.ack(1, ballot(2, 1), false);
+    bench.ack(1, ballot(2, 1), true);
     assert_eq!(bench.election.leader(), Some(ballot(3, 0)), "reordering takes no promise back");
+}
+
+#[test]
+fn a_word_of_happiness_stands_for_its_round() {
+    let mut bench = Bench::new(3).follows(3, 1);
+    bench.ack(1, ballot(3, 1), true);
+    let mut later = ack(bench.nonce(), ballot(3, 1), false);
+    later.len += 1;
+    bench.handle(1, HeartbeatBody::Answer(later));
+    assert_eq!(bench.election.leader(), Some(ballot(3, 1)));
+    let observed = bench.outputs.iter().filter(|output| matches!(output, Output::Observed { .. })).count();
+    assert_eq!(observed, 2, "but what else it says is told on");
+    bench.end_round();
+    bench.ack(1, ballot(3, 1), false);
+    assert_eq!(bench.election.leader(), None);
 }
 
 #[test]
@@ -433,7 +493,7 @@ fn anything_at_all_is_survived_within_bounds() {
         }
         assert!(bench.outputs.len() < 64, "{} outputs in a turn", bench.outputs.len());
         for led in bench.led() {
-            assert!(led > bench.state.promised && led.n <= N_LIMIT + 1);
+            assert!(led > bench.state.promised && led.n <= N_LIMIT);
             bench.state.promised = led;
             bench.state.leading = Some(led);
         }

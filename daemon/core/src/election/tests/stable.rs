@@ -1,7 +1,9 @@
 //! What must not happen while nothing is wrong.
 
+use haystack_wire::message::election::HeartbeatBody;
 use haystack_wire::time::Duration;
 
+use super::bench::{Bench, ack, ballot};
 use super::world::{World, ms, node};
 use crate::election::Output;
 
@@ -67,6 +69,35 @@ fn rounds_stretch_with_the_round_trip() {
         assert_eq!((world.leads.len(), world.step_downs.len()), (leads, step_downs), "{half} ms");
         assert_eq!(world.worker(), Some(leader));
     }
+}
+
+#[test]
+fn rounds_take_four_round_trips_or_the_configured_time() {
+    let timeout = |rtt| {
+        let mut bench = Bench::new(3);
+        bench.election.set_rtt(rtt);
+        bench.end_round();
+        bench.election.election_timeout()
+    };
+    assert_eq!(timeout(Duration::ZERO), ms(250));
+    assert_eq!(timeout(ms(25)), ms(250));
+    assert_eq!(timeout(ms(30)), 5 * ms(125) / 2);
+    assert_eq!(timeout(ms(100)), ms(1000));
+    assert_eq!(timeout(Duration::MAX), ms(25_000));
+}
+
+#[test]
+fn answers_that_are_late_even_for_the_longest_round_keep_nobody_leading() {
+    let mut bench = Bench::new(3).follows(3, 0);
+    bench.state.leading = Some(ballot(3, 0));
+    for round in 0..12 {
+        assert!(round > 8 || !bench.stepped_down(), "the round was too short: it is not counted");
+        let late = bench.nonce();
+        bench.end_round();
+        bench.handle(1, HeartbeatBody::Answer(ack(late, ballot(3, 0), true)));
+    }
+    assert_eq!(bench.election.election_timeout(), ms(25_000));
+    assert!(bench.stepped_down());
 }
 
 #[test]
@@ -201,6 +232,24 @@ fn idle_rounds_cost_two_messages_per_pair_and_direction_and_no_memory() {
     assert!((11.9..=12.1).contains(&per_round), "{per_round} messages per round");
     assert_eq!(capacities(&world), memory);
     assert!(world.replicas.iter().all(|replica| replica.election.stats().asks_repeated < 20));
+}
+
+#[test]
+fn the_dead_and_lasting_trouble_are_asked_about_once_per_round() {
+    // One of three is dead; or three of five are, and the others can do nothing about it.
+    for (count, dead) in [(3, 1), (5, 3)] {
+        let mut world = World::new(1, count);
+        let leader = world.settle();
+        (1..=dead).for_each(|away| world.crash((leader + away) % count));
+        world.run(ms(3000));
+        let repeated = |world: &World| -> u64 {
+            let alive = world.replicas.iter().filter(|replica| replica.alive);
+            alive.map(|replica| replica.election.stats().asks_repeated).sum()
+        };
+        let before = repeated(&world);
+        world.run(ms(10_000));
+        assert_eq!(repeated(&world), before, "{count} replicas");
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) enum Act {
 
 /// Replicated state of one group.
 #[derive(Default)]
-pub(super) struct GroupState {
+pub(crate) struct GroupState {
     pub(super) leader: Option<usize>,
     pub(super) len: u64,
     pub(super) data: BTreeMap<Bytes, Versioned>,
@@ -58,21 +58,21 @@ pub(super) struct GroupState {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct SessionState {
+pub(crate) struct SessionState {
     pub(super) ack_below: u64,
     pub(super) replies: BTreeMap<u64, Outcome>,
 }
 
 /// The truth that the fake daemons share.
-pub(super) struct Cluster {
-    pub(super) map: Option<PartitionMap>,
+pub(crate) struct Cluster {
+    pub(crate) map: Option<PartitionMap>,
     pub(super) groups: BTreeMap<GroupId, GroupState>,
     /// Whether a daemon that does not lead passes requests on.
     pub(super) forwards: bool,
 }
 
 impl Cluster {
-    fn new(id: u8, partitions: u32, nodes: &[(NodeId, SocketAddr)]) -> Self {
+    pub(crate) fn new(id: u8, partitions: u32, nodes: &[(NodeId, SocketAddr)]) -> Self {
         let partitions =
             even_partitions(partitions).into_iter().zip(1..).map(|((first, last), group)| Partition {
                 group: GroupId(group),
@@ -107,7 +107,7 @@ impl Cluster {
     }
 
     /// Does what the request's group would do with it.
-    fn perform(&mut self, request: &Request) -> Outcome {
+    pub(crate) fn perform(&mut self, request: &Request) -> Outcome {
         let map = self.map.as_ref().unwrap();
         if request.history != map.history {
             return Outcome::Refused(Refusal::HistoryForked { history: map.history });
@@ -521,8 +521,13 @@ impl World {
 
     /// Serves what a daemon kept.
     pub(super) fn release(&mut self, index: usize) {
+        self.release_as(index, &Act::Serve);
+    }
+
+    /// Does something with what a daemon kept.
+    pub(super) fn release_as(&mut self, index: usize, act: &Act) {
         for (link, request) in core::mem::take(&mut self.daemons[index].kept) {
-            self.act(index, link, request, Act::Serve);
+            self.act(index, link, request, act.clone());
         }
     }
 }

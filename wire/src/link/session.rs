@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::config::{Credit, Limits};
+#[cfg(test)]
+use super::congestion::NewReno;
 use super::inbox::{Arena, Misdeed, RecvClass, Taken};
 use super::path::Path;
 use super::recv::Stale;
@@ -24,6 +26,10 @@ const TIDY_AFTER: Duration = Duration::from_secs(1);
 /// Longest pause between two BLOCKED frames of a starved class (LINKS, classes: every probe timeout; judgement: not
 /// more often than this for ever, when the other end's user does not fetch).
 const BLOCKED_MAX: Duration = Duration::from_secs(1);
+
+/// A path that answers no probe is called anew after this silence (judgement: longer than what loss alone does, short
+/// enough to find a new process within about a second of its start).
+const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
 /// What all links of an endpoint share, lent to one of them.
 #[derive(Debug)]
@@ -137,10 +143,7 @@ impl Link {
     }
 
     /// Goes on over a new association. What was in flight on the old one is sent again; the receiver knows what it has.
-    pub(super) fn attach(&mut self, now: Instant, mut path: Box<Path>) {
-        if let Some(old) = self.detach() {
-            path.inherit(*old);
-        }
+    pub(super) fn attach(&mut self, now: Instant, path: Box<Path>) {
         self.addr = path.agreed.addr;
         self.path = Some(path);
         self.last_heard = now;
@@ -190,7 +193,9 @@ impl Link {
         let Some(path) = self.path.as_deref_mut() else { return Ok(Heard::default()) };
         let mut heard = Heard::default();
         if refuse {
+            // Not noted, so not acknowledged: it comes again. A sign of life it is all the same.
             context.stats.drop_assembly_full += 1;
+            heard.alive = opened.packet_number >= path.received.next();
         } else {
             heard.alive = path.received.note(now, opened.packet_number);
         }
@@ -344,7 +349,7 @@ impl Link {
         }
         if self.tidy_at.is_some_and(|at| at <= now) {
             self.tidy_at = None;
-            self.tidy(now);
+            self.tidy();
         }
         Ok(())
     }
@@ -363,12 +368,12 @@ impl Link {
         path.probes = PROBES;
     }
 
-    fn tidy(&mut self, now: Instant) {
+    fn tidy(&mut self) {
         self.send.iter_mut().for_each(SendClass::tidy);
         self.recv.iter_mut().for_each(RecvClass::tidy);
-        self.datagrams.shrink_to(2);
+        self.datagrams.shrink_to(0);
         if let Some(path) = self.path.as_deref_mut() {
-            path.sent.tidy(now);
+            path.sent.tidy();
             path.received.tidy();
         }
     }
@@ -393,9 +398,24 @@ impl Link {
         next
     }
 
+    /// Bytes that the link takes, messages and keys' insides apart.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let path = self.path.as_deref().map_or(0, |path| {
+            let keys = 2 * size_of::<ring::aead::LessSafeKey>();
+            size_of::<Path>() + size_of::<NewReno>() + keys + path.sent.memory() + path.received.memory()
+        });
+        let send: usize = self.send.iter().map(SendClass::memory).sum();
+        let recv: usize = self.recv.iter().map(RecvClass::memory).sum();
+        let queues =
+            self.datagrams.capacity() * size_of::<Bytes>() + self.dials.capacity() * size_of::<SocketAddr>();
+        size_of::<Self>() + path + send + recv + queues
+    }
+
     /// Whether the path has been dead for long enough to ask who is there now.
-    pub(super) fn is_suspect(&self) -> bool {
-        self.path.as_deref().is_none_or(|path| path.sent.is_blackout())
+    pub(super) fn is_suspect(&self, now: Instant) -> bool {
+        let silent = self.last_heard + SUSPECT_AFTER <= now;
+        self.path.as_deref().is_none_or(|path| silent && path.sent.is_blackout())
     }
 }
 

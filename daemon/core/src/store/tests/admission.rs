@@ -1,0 +1,155 @@
+//! What the leader lets into the log.
+
+use haystack_wire::message::client::Refusal;
+
+use super::*;
+
+fn admit(store: &Store, command: &Command) -> Result<Admitted, Refusal> {
+    store.admit(&body(command), &Pending::default())
+}
+
+/// What is appended; any other answer is none.
+fn appended(store: &Store, command: &Command) -> Option<Admission> {
+    match admit(store, command) {
+        Ok(Admitted::Append(admission)) => Some(admission),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_write_is_admitted_with_its_slot_its_session_and_an_upper_bound_of_growth() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    for (seq, command) in [put(&key, "value"), cas(&key, Expect::Absent, "v"), put(&key, "longer value")]
+        .into_iter()
+        .enumerate()
+    {
+        let command = write(0, seq as u64 + 1, 1, command);
+        let admission = appended(&log.store, &command).unwrap();
+        assert_eq!((admission.slot, admission.session), (Some(slot_of(&key)), Some(id(0))));
+        let before = log.store.bytes();
+        log.apply(&command);
+        assert!(log.store.bytes() <= before + admission.growth);
+    }
+}
+
+#[test]
+fn what_is_settled_is_answered_without_an_entry() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    let first = write(0, 1, 1, put(&key, "x"));
+    let outcome = log.apply(&first);
+    assert_eq!(admit(&log.store, &first), Ok(Admitted::Answer(outcome.clone())));
+    let resolve = Command::Resolve { session: id(0), seq: 1, key: key.clone() };
+    assert_eq!(admit(&log.store, &resolve), Ok(Admitted::Answer(outcome)));
+    let resolve = Command::Resolve { session: id(0), seq: 2, key: key.clone() };
+    assert!(appended(&log.store, &resolve).is_some());
+    log.apply(&write(0, 2, 2, put(&key, "y")));
+    let resolve = Command::Resolve { session: id(0), seq: 1, key: key.clone() };
+    assert_eq!(admit(&log.store, &resolve), Ok(Admitted::Answer(Outcome::SessionExpired)));
+    log.apply(&Command::ExpireSessions { sessions: vec![LogIndex(0)] });
+    assert_eq!(admit(&log.store, &first), Ok(Admitted::Answer(Outcome::SessionExpired)));
+    let unseen = write(log.next, 1, 1, put(&key, "x"));
+    assert!(appended(&log.store, &unseen).is_some(), "its opening may be decided and not applied here");
+}
+
+#[test]
+fn numbers_outside_the_window_are_refused() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.apply(&write(0, 10, 10, put(&key, "x")));
+    for (seq, ack_below) in [(0, 0), (9, 1), (11, 12), (74, 10), (74, 1)] {
+        let command = write(0, seq, ack_below, put(&key, "x"));
+        assert_eq!(admit(&log.store, &command), Err(Refusal::OutOfWindow), "{seq} {ack_below}");
+    }
+    assert!(appended(&log.store, &write(0, 74, 11, put(&key, "x"))).is_some());
+    assert!(appended(&log.store, &write(0, 73, 1, put(&key, "x"))).is_some());
+}
+
+#[test]
+fn what_means_nothing_or_is_not_for_clients_or_for_others_is_refused() {
+    let log = Log::new();
+    let garbage = Bytes::from_static(b"\xff\x00");
+    assert_eq!(log.store.admit(&garbage, &Pending::default()), Err(Refusal::Malformed));
+    let expire = Command::ExpireSessions { sessions: vec![LogIndex(0)] };
+    assert_eq!(admit(&log.store, &expire), Err(Refusal::Forbidden));
+    let other = key(false, 0);
+    let refused = Err(Refusal::WrongGroup { slot: slot_of(&other), epoch: Epoch(0) });
+    assert_eq!(admit(&log.store, &write(0, 1, 1, put(&other, "x"))), refused);
+    assert_eq!(admit(&log.store, &Command::Resolve { session: id(0), seq: 1, key: other }), refused);
+}
+
+#[test]
+fn keys_and_values_over_the_limits_are_refused_with_the_limit() {
+    let mut log = Log::new();
+    log.store.set_limits(Limits { key: 5, value: 3, ..Limits::default() });
+    let (long, short) = (key(true, 5000), bytes("k"));
+    assert_eq!(admit(&log.store, &write(0, 1, 1, put(&long, "x"))), Err(Refusal::TooLarge { limit: 5 }));
+    let too_large = Err(Refusal::TooLarge { limit: 3 });
+    assert_eq!(admit(&log.store, &write(0, 1, 1, put(&short, "four"))), too_large);
+    assert_eq!(admit(&log.store, &write(0, 1, 1, cas(&short, Expect::Absent, "four"))), too_large);
+    let expect = Expect::Value(bytes("four"));
+    assert_eq!(admit(&log.store, &write(0, 1, 1, cas(&short, expect, "x"))), too_large);
+}
+
+#[test]
+fn at_the_memory_limit_only_growth_is_refused_and_the_limit_lifts_by_itself() {
+    let (mut log, a, b) = (Log::new(), key(true, 0), key(true, 1));
+    log.apply(&write(0, 1, 1, put(&a, "12345")));
+    let memory = log.store.bytes();
+    log.store.set_limits(Limits { memory, ..Limits::default() });
+    let ok = |log: &Log, write_: Write| appended(&log.store, &write(0, 2, 2, write_)).is_some();
+    assert_eq!(admit(&log.store, &write(0, 2, 2, put(&b, ""))), Err(Refusal::Full));
+    assert_eq!(admit(&log.store, &write(0, 2, 2, put(&a, "123456"))), Err(Refusal::Full));
+    assert_eq!(admit(&log.store, &write(0, 2, 2, cas(&b, Expect::Absent, ""))), Err(Refusal::Full));
+    assert!(ok(&log, put(&a, "54321")));
+    assert!(ok(&log, put(&a, "1")));
+    assert!(ok(&log, Write::Delete { key: a.clone() }));
+    log.apply(&write(0, 2, 2, Write::Delete { key: a.clone() }));
+    // The reply still holds the value, until the next request acknowledges it.
+    log.apply(&write(0, 3, 3, Write::Delete { key: a.clone() }));
+    assert!(appended(&log.store, &write(0, 4, 4, put(&a, "12345"))).is_some());
+}
+
+#[test]
+fn what_is_pending_counts() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    let command = body(&write(0, 1, 1, put(&key, "x")));
+    let memory = log.store.bytes() + 100;
+    log.store.set_limits(Limits { memory, sessions: 3, ..Limits::default() });
+    let mut pending = Pending::default();
+    let Ok(Admitted::Append(admission)) = log.store.admit(&command, &pending) else {
+        panic!("there is room")
+    };
+    pending.add(&admission);
+    assert_eq!(log.store.admit(&command, &pending), Err(Refusal::Full));
+    pending.remove(&admission);
+    assert!(log.store.admit(&command, &pending).is_ok());
+
+    let open = body(&Command::OpenSession);
+    for _ in 0..2 {
+        let Ok(Admitted::Append(admission)) = log.store.admit(&open, &pending) else {
+            panic!("there is room")
+        };
+        pending.add(&admission);
+    }
+    assert_eq!(log.store.admit(&open, &pending), Err(Refusal::Overloaded));
+}
+
+#[test]
+fn a_session_that_holds_too_many_values_in_replies_waits_until_it_acknowledges() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.store.set_limits(Limits { pinned: 1000, ..Limits::default() });
+    let large = "x".repeat(600);
+    log.apply(&write(0, 1, 1, put(&key, &large)));
+    for seq in 2..4 {
+        log.apply(&write(0, seq, 1, cas(&key, Expect::Absent, "y")));
+    }
+    let fail = || cas(&key, Expect::Absent, "y");
+    assert_eq!(admit(&log.store, &write(0, 4, 1, fail())), Err(Refusal::Overloaded));
+    assert_eq!(
+        admit(&log.store, &write(0, 4, 1, Write::Delete { key: key.clone() })),
+        Err(Refusal::Overloaded)
+    );
+    assert!(appended(&log.store, &write(0, 4, 1, put(&key, "y"))).is_some());
+    assert!(appended(&log.store, &write(0, 4, 3, fail())).is_some());
+    log.apply(&Command::OpenSession);
+    assert!(appended(&log.store, &write(3 + 1, 1, 1, fail())).is_some(), "others do not wait");
+}

@@ -1,0 +1,224 @@
+//! The blocking driver against a fake daemon on a real loopback socket.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use haystack_wire::codec::{decode_whole, encode_whole};
+use haystack_wire::frame::Class;
+use haystack_wire::ids::{Boot, GroupId, LinkEnd, NetworkId, NodeId};
+use haystack_wire::keys::{KeyRing, Role, new_cluster_key};
+use haystack_wire::link::{Endpoint, EndpointConfig, LinkEvent};
+use haystack_wire::message::admin::AdminReply;
+use haystack_wire::message::client::{Expect, Reply, RequestBody};
+use haystack_wire::message::{ClientMessage, ServerMessage};
+use haystack_wire::rng::Rng;
+
+use super::{CasOutcome, Clock, Connection, Options, Resolved};
+use crate::core::tests::fake::Cluster;
+use crate::core::{AdminTarget, Answer, Operation};
+use crate::error::{Error, Ticket, Wait};
+use haystack_wire::message::admin::AdminRequest;
+
+/// A daemon in a thread of its own, which ends with it.
+struct Daemon {
+    addr: SocketAddr,
+    stop: Arc<AtomicBool>,
+    /// While set, requests are done but not answered.
+    silent: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start(bind: &str, keys: KeyRing) -> Self {
+        let socket = UdpSocket::bind(bind).unwrap();
+        // Long enough to spare the processor, short enough for the links' timers.
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let (stop, silent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stopped, silenced) = (Arc::clone(&stop), Arc::clone(&silent));
+        let thread = std::thread::spawn(move || serve(&socket, addr, keys, &stopped, &silenced));
+        Self { addr, stop, silent, thread: Some(thread) }
+    }
+
+    fn options(&self) -> Options {
+        Options::new([self.addr.to_string()]).timeout(Duration::from_secs(20))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn serve(socket: &UdpSocket, addr: SocketAddr, keys: KeyRing, stop: &AtomicBool, silent: &AtomicBool) {
+    let clock = Clock::start();
+    let node = NodeId([7; 16]);
+    let mut cluster = Cluster::new(1, 4, &[(node, addr)]);
+    let config = EndpointConfig {
+        local: LinkEnd { node, boot: Boot(0) },
+        role: Role::Peer,
+        network: NetworkId::of_cluster("test"),
+        keys,
+        accepts: true,
+        limits: Default::default(),
+    };
+    let mut endpoint = Endpoint::new(config, clock.now(), Rng::from_u64(7));
+    let (mut inbound, mut out) = (vec![0; 65_536], Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((len, from)) = socket.recv_from(&mut inbound) {
+            endpoint.handle_datagram(clock.now(), from, &mut inbound[..len]);
+        }
+        endpoint.handle_timeout(clock.now());
+        while let Some(event) = endpoint.poll_event() {
+            let LinkEvent::Deliver { link, message, .. } = event else { continue };
+            let answer = match decode_whole(&message, "ClientMessage").unwrap() {
+                ClientMessage::Request(request) => {
+                    let outcome = cluster.perform(&request);
+                    let is_open = matches!(&request.body, RequestBody::Command(bytes) if bytes.len() == 1);
+                    if silent.load(Ordering::Relaxed) && !is_open {
+                        continue;
+                    }
+                    ServerMessage::Reply(Reply { id: request.id, hint: None, outcome })
+                }
+                ClientMessage::MapRequest { id, .. } => ServerMessage::Map { id, map: cluster.map.clone() },
+                ClientMessage::Admin { id, request } => {
+                    ServerMessage::Admin { id, reply: AdminReply::Done(format!("{request:?}")) }
+                }
+            };
+            endpoint.send(clock.now(), link, Class::Client, encode_whole(&answer)).unwrap();
+        }
+        while let Some(transmit) = endpoint.poll_transmit(clock.now(), &mut out) {
+            socket.send_to(&out, transmit.to).unwrap();
+        }
+    }
+}
+
+fn options(daemon: &Daemon) -> Options {
+    daemon.options().cluster("test")
+}
+
+#[test]
+fn calls_return_what_was_asked() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    assert_eq!(connection.get("a").unwrap(), None);
+    let version = connection.put("a", "1").unwrap();
+    let found = connection.get("a").unwrap().unwrap();
+    assert_eq!((found.value, found.version), (Bytes::from("1"), version));
+    let outcome = connection.cas("a", Expect::Absent, "2").unwrap();
+    assert!(matches!(outcome, CasOutcome::Mismatch { actual: Some(actual) } if actual.version == version));
+    assert!(matches!(connection.cas("a", Expect::Version(version), "2").unwrap(), CasOutcome::Written(_)));
+    assert_eq!(connection.get_stale("a").unwrap().found.unwrap().value, "2");
+    let deleted = connection.delete("a").unwrap();
+    assert_eq!(deleted.previous.unwrap().value, "2");
+    assert_eq!(connection.map().unwrap().partitions.len(), 4);
+    let reply = connection.admin(AdminTarget::Address(daemon.addr), AdminRequest::AbandonOldData).unwrap();
+    assert_eq!(reply, AdminReply::Done("AbandonOldData".into()));
+    connection.tend().unwrap();
+    assert_eq!(connection.outstanding(), 0);
+}
+
+#[test]
+fn a_connection_moves_between_threads() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    connection.put("a", "1").unwrap();
+    let thread = std::thread::spawn(move || connection.get("a").unwrap().unwrap().value);
+    assert_eq!(thread.join().unwrap(), "1");
+}
+
+#[test]
+fn a_pipeline_returns_every_outcome_in_order() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let other = connection.submit(Operation::put("other", "x")).unwrap();
+    let key = |n: u32| format!("key-{n}");
+    let too_long = Operation::get(vec![0; 100_000]);
+    let puts = (0..9_999).map(|n| Operation::put(key(n), n.to_string())).chain([too_long]);
+    let ends = connection.pipeline(puts).unwrap();
+    assert!(ends[..9_999].iter().all(|end| matches!(end, Ok(Answer::Applied { .. }))));
+    assert!(matches!(ends[9_999], Err(Error::Usage(_))));
+    let ends = connection.pipeline((0..9_999).map(|n| Operation::get(key(n)))).unwrap();
+    for (n, end) in ends.into_iter().enumerate() {
+        let Ok(Answer::Read { found: Some(found), .. }) = end else { panic!("{n}: {end:?}") };
+        assert_eq!(found.value, n.to_string());
+    }
+    let left = connection.completion(Duration::from_secs(20)).unwrap().unwrap();
+    assert_eq!(left.op, other);
+    assert_eq!(connection.completion(Duration::from_secs(20)).unwrap(), None);
+}
+
+#[test]
+fn pages_name_every_key_once() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    connection.pipeline((0..500).map(|n| Operation::put(format!("{n}"), "v"))).unwrap();
+    let mut keys = Vec::new();
+    for group in (1..=4).map(GroupId) {
+        let mut after = None;
+        loop {
+            let page = connection.scan(group, after.clone(), 200).unwrap();
+            keys.extend(page.pairs.into_iter().map(|pair| pair.key));
+            after = keys.last().cloned();
+            if !page.more {
+                break;
+            }
+        }
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 500);
+}
+
+#[test]
+fn large_values_pass() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let value: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+    connection.put("large", &value).unwrap();
+    assert_eq!(connection.get("large").unwrap().unwrap().value, value);
+}
+
+#[test]
+fn a_write_without_an_answer_is_unknown_in_time_and_can_be_settled() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    connection.put("a", "0").unwrap();
+    daemon.silent.store(true, Ordering::Relaxed);
+    connection.set_timeout(Duration::from_millis(100));
+    let Err(Error::Unknown(ticket)) = connection.put("a", "1") else { panic!("must be unknown") };
+    assert!(matches!(connection.get("a"), Err(Error::Timeout(_))));
+    daemon.silent.store(false, Ordering::Relaxed);
+    connection.set_timeout(Duration::from_secs(20));
+    assert!(matches!(connection.resolve(&ticket).unwrap(), Resolved::Applied { .. }));
+    let never = Ticket { seq: ticket.seq + 1, ..ticket };
+    assert_eq!(connection.resolve(&never).unwrap(), Resolved::NeverApplies);
+}
+
+#[test]
+fn a_client_key_opens_a_sealed_cluster_and_no_key_does_not() {
+    let cluster = KeyRing::from_file_text(&new_cluster_key([5; 32])).unwrap();
+    let rights = haystack_wire::keys::Rights::from_letters("rw").unwrap();
+    let client = KeyRing::from_file_text(&cluster.client_key(rights).unwrap()).unwrap();
+    let daemon = Daemon::start("127.0.0.1:0", cluster);
+    let mut connection = Connection::connect(options(&daemon).keys(client)).unwrap();
+    connection.put("a", "1").unwrap();
+    let refused = Connection::connect(options(&daemon).timeout(Duration::from_millis(200)));
+    assert_eq!(refused.err(), Some(Error::Unreachable(Wait::Connection)));
+}
+
+#[test]
+fn ipv6_is_spoken_where_there_is_one() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return;
+    }
+    let daemon = Daemon::start("[::1]:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    connection.put("a", "1").unwrap();
+}
