@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use haystack_core::group::Group;
-use haystack_core::node::Node;
 use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::message::directory::Standing;
 
@@ -95,7 +94,7 @@ impl World {
             self.run(healed_at + 2 * SECONDS)?;
             return self.rest_clients(healed_at);
         }
-        let leads = self.reach(LEADER_WITHIN, |world| world.has_leaders(&core))?;
+        let leads = self.reach(LEADER_WITHIN, World::has_leaders)?;
         ensure!(leads, Live, "no leader 2 s after the core {core:?} healed: {}", self.scene());
         self.coverage.add("live", "leader_after_ms", (self.queue.now() - healed_at) / MILLIS);
         self.run(healed_at + LOAD_GOES_ON)?;
@@ -145,7 +144,7 @@ impl World {
     /// Whether every daemon is up and every group has a leader.
     fn serves(&self) -> bool {
         self.daemons().all(|at| self.hosts[at].daemon().is_some_and(|daemon| daemon.node.map().is_some()))
-            && self.has_leaders(&self.daemons().collect())
+            && self.has_leaders()
     }
 
     fn cluster(&self) -> Cluster {
@@ -189,19 +188,18 @@ impl World {
         }
     }
 
-    /// Whether every group has a leader, in the core or not, that the core trusts.
-    fn has_leaders(&self, core: &BTreeSet<usize>) -> bool {
+    /// Whether every group has a leader, of the core or not, that a majority of the replicas trusts.
+    fn has_leaders(&self) -> bool {
         let running = self.daemons().filter(|at| self.hosts[*at].runs());
         let nodes: Vec<_> = running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
-        let core: Vec<_> = core.iter().filter_map(|at| self.hosts[*at].daemon()).map(|daemon| &daemon.node).collect();
         (0..=self.scenario.partitions).map(GroupId).all(|id| {
+            let groups = || nodes.iter().filter_map(|node| node.groups().find(|group| group.id() == id));
+            let trust = |leader: NodeId| {
+                groups().filter_map(Group::leader).filter(|trusted| trusted.node == leader).count()
+            };
             nodes.iter().any(|node| {
                 let leads = node.groups().any(|group| group.id() == id && group.leads());
-                let trusts = |other: &&&Node| {
-                    let group = other.groups().find(|group| group.id() == id);
-                    group.and_then(Group::leader).is_some_and(|leader| leader.node == node.id())
-                };
-                leads && core.iter().filter(trusts).count() * 2 > core.len()
+                leads && trust(node.id()) * 2 > self.scenario.daemons
             })
         })
     }

@@ -65,15 +65,19 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// Takes a read in.
+    /// Takes a read in. The `late` one joins the round that is under way: a mistake, for tests.
     ///
     /// # Errors
     /// If too many wait already.
-    pub(super) fn push(&mut self, read: Read) -> Result<(), Read> {
+    pub(super) fn push(&mut self, read: Read, late: bool) -> Result<(), Read> {
         if self.waiting.len() + self.asked.len() >= READS_LIMIT {
             return Err(read);
         }
-        self.waiting.push_back(read);
+        if late && self.round.is_some() {
+            self.asked.push_back(read);
+        } else {
+            self.waiting.push_back(read);
+        }
         Ok(())
     }
 
