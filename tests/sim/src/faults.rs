@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use haystack_core::group::Group;
 use haystack_core::node::Command;
 
 use crate::dice::{Dice, Ppm};
@@ -26,6 +27,8 @@ enum Ongoing {
 pub(crate) struct Nemesis {
     dice: Dice,
     ongoing: BTreeMap<u32, Ongoing>,
+    /// What follows the end of a fault, and for how long.
+    follows: BTreeMap<u32, (Vec<(usize, usize, Trouble)>, u64)>,
     begun: u32,
     /// No fault begins any more.
     pub(crate) calm: bool,
@@ -41,7 +44,7 @@ impl Nemesis {
     pub(crate) fn new(mut dice: Dice) -> Self {
         let hits = Fault::ALL.iter().map(|fault| (*fault, 0)).collect();
         let keeper = dice.u64();
-        Self { dice, keeper, ongoing: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
+        Self { dice, keeper, ongoing: BTreeMap::new(), follows: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
     }
 }
 
@@ -69,17 +72,46 @@ impl World {
         let Some(kind) = self.nemesis.dice.weighted(&self.scenario.faults) else { return };
         let fault = Fault::ALL[kind];
         let lasts = self.nemesis.dice.magnitude(10 * MILLIS, self.scenario.lasts);
+        if fault == Fault::Depose {
+            return self.depose(now);
+        }
         let Some(ongoing) = self.begin(fault) else { return };
         *self.nemesis.hits.entry(fault).or_default() += 1;
         self.trace.mix(now ^ ((kind as u64) << 48));
         let mut end = now;
         if let Some(ongoing) = ongoing {
             end += lasts;
-            self.nemesis.begun += 1;
-            self.nemesis.ongoing.insert(self.nemesis.begun, ongoing);
-            self.queue.push(end, Event::Ends { fault: self.nemesis.begun });
+            self.lasts(ongoing, lasts);
         }
         self.record.history.notes.push(Note { what: fault.name().to_owned(), start: now, end });
+    }
+
+    /// A fault has begun that ends after `nanos`; its number.
+    fn lasts(&mut self, ongoing: Ongoing, nanos: u64) -> u32 {
+        self.nemesis.begun += 1;
+        self.nemesis.ongoing.insert(self.nemesis.begun, ongoing);
+        self.queue.push(self.queue.now() + nanos, Event::Ends { fault: self.nemesis.begun });
+        self.nemesis.begun
+    }
+
+    /// A leader loses a follower for a while, and then everybody, or everybody but that follower.
+    fn depose(&mut self, now: u64) {
+        let leaders = self.leaders();
+        let Some(leader) = self.nemesis.dice.pick(&leaders) else { return };
+        let others: Vec<usize> = self.daemons().filter(|host| *host != leader).collect();
+        let Some(behind) = self.nemesis.dice.pick(&others) else { return };
+        let first = vec![(leader, behind, Trouble::Cut)];
+        self.net.trouble(leader, behind, Trouble::Cut, true);
+        let lags = self.nemesis.dice.magnitude(20 * MILLIS, 2 * SECONDS);
+        let fault = self.lasts(Ongoing::Troubles(first), lags);
+        let spared = self.nemesis.dice.coin();
+        let cut = others.iter().filter(|host| !spared || **host != behind);
+        let then = cut.flat_map(|host| [(leader, *host, Trouble::Cut), (*host, leader, Trouble::Cut)]).collect();
+        let isolated = self.nemesis.dice.magnitude(300 * MILLIS, 4 * SECONDS);
+        self.nemesis.follows.insert(fault, (then, isolated));
+        *self.nemesis.hits.entry(Fault::Depose).or_default() += 1;
+        let end = now + lags + isolated;
+        self.record.history.notes.push(Note { what: Fault::Depose.name().to_owned(), start: now, end });
     }
 
     /// Begins a fault: nothing if it cannot be had now, `Some(None)` if it is over at once.
@@ -236,17 +268,22 @@ impl World {
 
     /// A daemon to strike: often a leader.
     fn victim(&mut self) -> Option<usize> {
-        let alive: Vec<usize> = self.daemons().filter(|at| self.hosts[*at].daemon().is_some()).collect();
         if self.nemesis.dice.chance(self.scenario.at_leader) {
-            let leads = |at: &usize| {
-                self.hosts[*at].daemon().is_some_and(|daemon| daemon.node.groups().any(haystack_core::group::Group::leads))
-            };
-            let leaders: Vec<usize> = alive.iter().copied().filter(leads).collect();
+            let leaders = self.leaders();
             if let Some(leader) = self.nemesis.dice.pick(&leaders) {
                 return Some(leader);
             }
         }
+        let alive: Vec<usize> = self.daemons().filter(|at| self.hosts[*at].daemon().is_some()).collect();
         self.nemesis.dice.pick(&alive)
+    }
+
+    /// Daemons that lead a group, as they see it.
+    fn leaders(&self) -> Vec<usize> {
+        let leads = |at: &usize| {
+            self.hosts[*at].daemon().is_some_and(|daemon| daemon.node.groups().any(Group::leads))
+        };
+        self.daemons().filter(leads).collect()
     }
 
     /// Old datagrams arrive again, at their receivers or at others, from their senders or from nowhere.
@@ -299,6 +336,14 @@ impl World {
                 self.start_at(host, returns);
             }
             return;
+        }
+        if let Some((troubles, lasts)) = self.nemesis.follows.remove(&fault)
+            && !self.nemesis.calm
+        {
+            for (from, to, trouble) in &troubles {
+                self.net.trouble(*from, *to, *trouble, true);
+            }
+            self.lasts(Ongoing::Troubles(troubles), lasts);
         }
         let Some(ongoing) = self.nemesis.ongoing.remove(&fault) else { return };
         match ongoing {

@@ -62,6 +62,8 @@ faults! {
     Star = "star",
     /// Each direction is cut or not, at random.
     RandomCuts = "random_cuts",
+    /// A leader loses one follower, then all: whoever follows it lacks entries or finds one that does.
+    Depose = "depose",
     /// A client is cut off from a daemon.
     CutClient = "cut_client",
     /// A direction loses many datagrams.
