@@ -169,6 +169,8 @@ pub struct Node {
     founding: Founding,
     groups: BTreeMap<GroupId, Group>,
     map: Option<PartitionMap>,
+    /// Leaders that answers to forwarded requests named, for groups of which this node has no replica.
+    routes: BTreeMap<GroupId, NodeId>,
     sink: Sink,
     outbox: Outbox,
     /// Groups that may have something to flush.
@@ -217,6 +219,7 @@ impl Node {
             founding,
             groups: BTreeMap::new(),
             map: None,
+            routes: BTreeMap::new(),
             sink: Sink::new(),
             outbox: Outbox::default(),
             dirty: BTreeSet::new(),
