@@ -67,14 +67,6 @@ impl Op {
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self.status, Status::Pending | Status::Unknown)
     }
-
-    /// Whether it is a write, and which value it sets.
-    pub(crate) const fn writes(&self) -> Option<Value> {
-        match self.action {
-            Action::Put(value) | Action::Cas { new: value, .. } => Some(value),
-            Action::Get | Action::Delete => None,
-        }
-    }
 }
 
 /// A mark of a fault.

@@ -166,7 +166,8 @@ impl Network {
     }
 
     /// Whether nothing passes from one host to another.
-    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+    #[cfg(test)]
+    fn is_cut(&self, from: usize, to: usize) -> bool {
         self.directions[from * self.hosts + to].cuts > 0
     }
 

@@ -290,12 +290,14 @@ fn load(dice: &mut Dice) -> Load {
         mix[1] = 1;
     }
     let depth = if dice.chance(100_000) { (1, 64) } else { (1, dice.range(1, 6)) };
+    // Operations per second of all together.
+    let rate = dice.magnitude(20, 800);
     Load {
         clients,
         depth,
         keys: if wide { dice.range(50, 400) } else { dice.range(1, 8) } as usize,
         mix,
-        think: dice.magnitude(2 * MILLIS, 200 * MILLIS),
+        think: (clients as u64 * (depth.0 + depth.1)) * SECONDS / (2 * rate),
         small: (8, dice.magnitude(16, 400)),
         large: if dice.chance(250_000) { (dice.magnitude(500, 30_000) as Ppm, dice.magnitude(4 << 10, 300 << 10)) } else { (0, 0) },
         patience: (dice.range(100, 800) * MILLIS, dice.range(1_000, 5_000) * MILLIS),

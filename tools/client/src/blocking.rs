@@ -194,7 +194,15 @@ impl Connection {
     /// # Errors
     /// [`Error::Unreachable`] if none answers; see [`Error`].
     pub fn status(&mut self) -> Result<Status, Error> {
-        match self.admin(AdminTarget::Any, AdminRequest::Status)? {
+        self.status_of(AdminTarget::Any)
+    }
+
+    /// How things stand in the cluster, as one daemon sees them.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if it does not answer; see [`Error`].
+    pub fn status_of(&mut self, target: AdminTarget) -> Result<Status, Error> {
+        match self.admin(target, AdminRequest::Status)? {
             AdminReply::Status(status) => Ok(*status),
             AdminReply::Done(said) | AdminReply::Refused(said) => Err(answer::unexpected(said)),
         }

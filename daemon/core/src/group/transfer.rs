@@ -101,6 +101,10 @@ impl Transfer {
                     Some(serving) if serving == snapshot => machine.piece(frozen_id(snapshot), offset, PIECE),
                     _ => Chunk::Gone,
                 };
+                if self.serving == Some(snapshot) && !machine.is_frozen(frozen_id(snapshot)) {
+                    // Whoever fetches it would be sent to it again and again.
+                    broadcast.snapshot_dropped(now, snapshot);
+                }
                 let (bytes, last) = match piece {
                     Chunk::Bytes { bytes, last } => (bytes, last),
                     Chunk::Gone => (Bytes::new(), false),

@@ -51,7 +51,7 @@ impl Node {
                     Handled::NotLeader(leader) => leader,
                 }
             }
-            None => self.any_replica(group_id),
+            None => self.any_replica(now, group_id),
         };
         let hint = self.hint(group_id, leader);
         let refusal = match (origin.token, leader) {
@@ -72,10 +72,11 @@ impl Node {
         RouteHint { epoch: self.epoch(), group, leader }
     }
 
-    /// A replica to ask where this node has none: one with a link, the preferred leader first.
-    fn any_replica(&self, group: GroupId) -> Option<NodeId> {
+    /// A replica to ask where this node has none: one that answers, the preferred leader first. A link alone says
+    /// nothing, since it outlives its process.
+    fn any_replica(&self, now: Instant, group: GroupId) -> Option<NodeId> {
         let partition = self.map.as_ref()?.partitions.iter().find(|partition| partition.group == group)?;
-        partition.replicas.iter().copied().find(|node| self.endpoint.link_to(*node).is_some())
+        partition.replicas.iter().copied().find(|node| self.hears(now, *node))
     }
 
     fn forward(
