@@ -43,7 +43,8 @@ fn wait_for_keys(dev: &Dev, load: &mut Child, least: u64) {
 
 #[test]
 fn a_word_list_survives_the_death_of_the_busiest_daemon_with_each_key_written_once() {
-    let words = fs::read(WORDS).unwrap_or_else(|error| panic!("{WORDS}: {error}; install Debian's wamerican"));
+    let words =
+        fs::read(WORDS).unwrap_or_else(|error| panic!("{WORDS}: {error}; install Debian's wamerican"));
     let mut lines: Vec<Vec<u8>> = Vec::new();
     for (at, word) in words.split(|byte| *byte == b'\n').filter(|word| !word.is_empty()).enumerate() {
         lines.push([word, format!("\t{}", at + 1).as_bytes()].concat());
@@ -66,7 +67,8 @@ fn a_word_list_survives_the_death_of_the_busiest_daemon_with_each_key_written_on
 
     let dump = dev.ctl(&["dump"]);
     assert_eq!(dump.status.code(), Some(0), "{}", text(&dump.stderr));
-    let mut dumped: Vec<&[u8]> = dump.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let mut dumped: Vec<&[u8]> =
+        dump.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     dumped.sort_unstable();
     let mut expected: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
     expected.sort_unstable();

@@ -29,6 +29,8 @@ pub(crate) struct Nemesis {
     begun: u32,
     /// No fault begins any more.
     pub(crate) calm: bool,
+    /// Whose state directory is never lost: if all are, nothing is left that knows of the cluster.
+    keeper: u64,
     /// Whether a state directory was lost.
     pub(crate) wiped: bool,
     /// How often each kind began.
@@ -36,9 +38,10 @@ pub(crate) struct Nemesis {
 }
 
 impl Nemesis {
-    pub(crate) fn new(dice: Dice) -> Self {
+    pub(crate) fn new(mut dice: Dice) -> Self {
         let hits = Fault::ALL.iter().map(|fault| (*fault, 0)).collect();
-        Self { dice, ongoing: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
+        let keeper = dice.u64();
+        Self { dice, keeper, ongoing: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
     }
 }
 
@@ -120,7 +123,9 @@ impl World {
         };
         let both = |a: usize, b: usize| [(a, b), (b, a)];
         Some(match fault {
-            Fault::CutOneWay => cut(vec![if self.nemesis.dice.coin() { (victim, other) } else { (other, victim) }]),
+            Fault::CutOneWay => {
+                cut(vec![if self.nemesis.dice.coin() { (victim, other) } else { (other, victim) }])
+            }
             Fault::CutBothWays => cut(both(victim, other).to_vec()),
             Fault::Deafen => cut(all.filter(|host| *host != victim).map(|host| (host, victim)).collect()),
             Fault::Mute => cut(all.filter(|host| *host != victim).map(|host| (victim, host)).collect()),
@@ -140,11 +145,12 @@ impl World {
             Fault::Chain => {
                 let mut row: Vec<usize> = daemons.collect();
                 self.nemesis.dice.shuffle(&mut row);
-                cut(pairs(row.len()).filter(|(a, b)| a.abs_diff(*b) > 1).map(|(a, b)| (row[a], row[b])).collect())
+                cut(pairs(row.len())
+                    .filter(|(a, b)| a.abs_diff(*b) > 1)
+                    .map(|(a, b)| (row[a], row[b]))
+                    .collect())
             }
-            Fault::Star => cut(
-                pairs(daemons.len()).filter(|(a, b)| *a != victim && *b != victim).collect(),
-            ),
+            Fault::Star => cut(pairs(daemons.len()).filter(|(a, b)| *a != victim && *b != victim).collect()),
             Fault::RandomCuts => {
                 let ppm = self.nemesis.dice.range(100_000, 600_000) as Ppm;
                 cut(pairs(daemons.len()).filter(|_| self.nemesis.dice.chance(ppm)).collect())
@@ -157,7 +163,9 @@ impl World {
                 let ppm = self.nemesis.dice.range(300_000, 1_000_000) as Ppm;
                 vec![(victim, other, Trouble::Lossy(ppm))]
             }
-            Fault::Slow => vec![(victim, other, Trouble::Slow(self.nemesis.dice.magnitude(MILLIS, 2 * SECONDS)))],
+            Fault::Slow => {
+                vec![(victim, other, Trouble::Slow(self.nemesis.dice.magnitude(MILLIS, 2 * SECONDS)))]
+            }
             Fault::SlowHost => {
                 let nanos = self.nemesis.dice.magnitude(MILLIS, SECONDS);
                 all.filter(|host| *host != victim).map(|host| (victim, host, Trouble::Slow(nanos))).collect()
@@ -198,7 +206,8 @@ impl World {
             return Some(None);
         }
         let at = self.victim()?;
-        if !self.may_lose(at) {
+        let keeper = (self.nemesis.keeper % self.scenario.daemons as u64) as usize;
+        if !self.may_lose(at) || (fault == Fault::CrashAndWipe && at == keeper) {
             return None;
         }
         if fault == Fault::Stop {
@@ -235,7 +244,9 @@ impl World {
         let alive: Vec<usize> = self.daemons().filter(|at| self.hosts[*at].daemon().is_some()).collect();
         if self.nemesis.dice.chance(self.scenario.at_leader) {
             let leads = |at: &usize| {
-                self.hosts[*at].daemon().is_some_and(|daemon| daemon.node.groups().any(haystack_core::group::Group::leads))
+                self.hosts[*at]
+                    .daemon()
+                    .is_some_and(|daemon| daemon.node.groups().any(haystack_core::group::Group::leads))
             };
             let leaders: Vec<usize> = alive.iter().copied().filter(leads).collect();
             if let Some(leader) = self.nemesis.dice.pick(&leaders) {
@@ -254,7 +265,8 @@ impl World {
             let dice = &mut self.nemesis.dice;
             let at = dice.index(self.packets.kept.len());
             let Some(old) = self.packets.kept.get(at).cloned() else { break };
-            let to = if dice.chance(900_000) { usize::from(old.to) } else { dice.index(self.hosts.len() - 1) };
+            let to =
+                if dice.chance(900_000) { usize::from(old.to) } else { dice.index(self.hosts.len() - 1) };
             let from = if dice.chance(900_000) { usize::from(old.from) } else { self.hosts.len() - 1 };
             let when = now + dice.below(SECONDS);
             self.inject(when, from, to, &old.bytes);

@@ -53,7 +53,8 @@ struct Cli {
 
 impl Cli {
     fn options(&self) -> Result<Options, String> {
-        if let Some(unknown) = self.without.iter().find(|name| !faults().any(|fault| fault == name.as_str())) {
+        if let Some(unknown) = self.without.iter().find(|name| !faults().any(|fault| fault == name.as_str()))
+        {
             let known: Vec<_> = faults().collect();
             return Err(format!("no fault is called {unknown}; there are: {}", known.join(", ")));
         }
@@ -72,7 +73,9 @@ impl Cli {
         let Some(name) = &self.mutation else { return Ok(Mutations::none()) };
         let found = Mutation::ALL.into_iter().find(|mutation| format!("{mutation:?}") == *name);
         let known: Vec<_> = Mutation::ALL.iter().map(|mutation| format!("{mutation:?}")).collect();
-        found.map(Mutations::only).ok_or(format!("no mutation is called {name}; there are: {}", known.join(", ")))
+        found
+            .map(Mutations::only)
+            .ok_or(format!("no mutation is called {name}; there are: {}", known.join(", ")))
     }
 
     #[cfg(not(feature = "mutations"))]
@@ -156,7 +159,12 @@ fn tell(cli: &Cli, report: &Report) -> ExitCode {
             let violation = violation.to_string();
             let lines = if cli.verbose || cli.seed.is_some() { usize::MAX } else { 1 };
             let shown: Vec<&str> = violation.lines().take(lines).collect();
-            println!("VIOLATION seed {}: {}\n  replay: {}", report.seed, shown.join("\n"), cli.replay(report.seed));
+            println!(
+                "VIOLATION seed {}: {}\n  replay: {}",
+                report.seed,
+                shown.join("\n"),
+                cli.replay(report.seed)
+            );
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use haystack_wire::Instant;
-use haystack_wire::ids::HistoryId;
+use haystack_wire::ids::{HistoryId, NodeId};
 use haystack_wire::message::admin::{GroupStatus, NodeStatus, Status};
 
 use super::Node;
@@ -52,6 +52,12 @@ impl Node {
         sums.into_iter().collect()
     }
 
+    /// Whether a process was heard from lately.
+    pub(super) fn hears(&self, now: Instant, node: NodeId) -> bool {
+        let remote = self.endpoint.link_to(node).and_then(|link| self.endpoint.remote(link));
+        remote.is_some_and(|remote| now.saturating_since(remote.last_heard) < ANSWERS_WITHIN)
+    }
+
     fn node_status(&self, now: Instant, addr: SocketAddr) -> NodeStatus {
         if addr == self.config.advertise {
             return NodeStatus {
@@ -69,13 +75,11 @@ impl Node {
             return NodeStatus { node, name, addr, up: false, standing: None, rtt_us: 0, loss_ppm: 0 };
         };
         let remote = self.endpoint.link_to(info.node).and_then(|link| self.endpoint.remote(link));
-        let up =
-            remote.as_ref().is_some_and(|remote| now.saturating_since(remote.last_heard) < ANSWERS_WITHIN);
         NodeStatus {
             node: Some(info.node),
             name: info.name.clone(),
             addr,
-            up,
+            up: self.hears(now, info.node),
             standing: self.founding.standing_of(info.node),
             rtt_us: remote.as_ref().map_or(0, |remote| remote.srtt.as_micros() as u64),
             loss_ppm: remote.as_ref().map_or(0, |remote| remote.loss_ppm),
