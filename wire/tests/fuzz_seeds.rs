@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 
 #[allow(unreachable_pub, reason = "a library for the fuzz targets")]
+#[path = "../../tests/fuzz/src/link.rs"]
+mod link;
+#[allow(unreachable_pub, reason = "a library for the fuzz targets")]
 #[path = "../../tests/fuzz/src/wire.rs"]
-mod targets;
+mod wire;
 
 fn run(target: &str, body: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds").join(target);
@@ -23,35 +26,40 @@ fn run(target: &str, body: fn(&[u8])) {
 
 #[test]
 fn peer_messages_survive() {
-    run("peer", targets::peer);
+    run("peer", wire::peer);
 }
 
 #[test]
 fn client_messages_survive() {
-    run("client", targets::client);
+    run("client", wire::client);
 }
 
 #[test]
 fn server_messages_survive() {
-    run("server", targets::server);
+    run("server", wire::server);
 }
 
 #[test]
 fn commands_survive() {
-    run("command", targets::command);
+    run("command", wire::command);
 }
 
 #[test]
 fn frames_survive() {
-    run("frames", targets::frames);
+    run("frames", wire::frames);
 }
 
 #[test]
 fn datagrams_survive() {
-    run("datagram", targets::datagram);
+    run("datagram", wire::datagram);
 }
 
 #[test]
 fn key_files_survive() {
-    run("keys", targets::keys);
+    run("keys", wire::keys);
+}
+
+#[test]
+fn links_survive() {
+    run("link", link::link);
 }

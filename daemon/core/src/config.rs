@@ -9,6 +9,7 @@ use haystack_wire::message::client::VALUE_LIMIT;
 use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT};
 use thiserror::Error;
 
+use crate::broadcast::Limits;
 use crate::mutation::Mutations;
 
 /// A node's configuration.
@@ -34,6 +35,8 @@ pub struct Config {
     pub value_limit: usize,
     /// Period of election rounds.
     pub round: Duration,
+    /// Bounds of each group's broadcast. Tests use small ones, so that rare paths are common.
+    pub limits: Limits,
     /// Idle time after which a client session may be expired.
     pub session_ttl: Duration,
     /// Whether every applied entry is reported as an event, for checkers.
@@ -78,6 +81,7 @@ impl Config {
             memory_limit: 4 << 30,
             value_limit: 1 << 20,
             round: Duration::from_millis(100),
+            limits: Limits::default(),
             session_ttl: Duration::from_secs(15 * 60),
             observe: false,
             mutations: Mutations::none(),

@@ -43,8 +43,16 @@ impl Dev {
     /// # Panics
     /// If it ends before.
     pub fn start(flags: &[&str]) -> Self {
+        Self::start_at(0, flags)
+    }
+
+    /// Starts a cluster on ports from `port` on and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it ends before.
+    pub fn start_at(port: u16, flags: &[&str]) -> Self {
         let mut child = Command::new(binary("haystackd"))
-            .args(["dev", "--port", "0"])
+            .args(["dev", "--port", &port.to_string()])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -112,7 +120,10 @@ impl Dev {
         signal(self.child.id(), "INT");
         let code = self.child.wait().unwrap().code();
         for (_, process) in self.daemons.values() {
-            assert!(!Path::new(&format!("/proc/{process}")).exists(), "process {process} outlived the cluster");
+            assert!(
+                !Path::new(&format!("/proc/{process}")).exists(),
+                "process {process} outlived the cluster"
+            );
         }
         code
     }
@@ -140,7 +151,8 @@ pub fn signal(process: u32, name: &str) {
 /// # Panics
 /// If it cannot be started.
 pub fn feed(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A child that ends early closes its input; what it said tells why.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()

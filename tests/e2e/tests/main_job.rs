@@ -62,7 +62,10 @@ fn a_cluster_that_is_not_there_is_unreachable_and_says_what_was_tried() {
 fn a_sealed_cluster_answers_only_those_who_hold_a_key() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("cluster.key");
-    let output = std::process::Command::new(haystack_e2e::binary("haystackctl")).args(["key", "new"]).output().unwrap();
+    let output = std::process::Command::new(haystack_e2e::binary("haystackctl"))
+        .args(["key", "new"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     std::fs::write(&key, &output.stdout).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);

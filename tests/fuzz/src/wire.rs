@@ -115,19 +115,19 @@ pub fn datagram(data: &[u8]) {
     let plain =
         LongSealer::new(NETWORK, HERE, Role::Peer, KeyRing::empty(), [3; 16]).expect("no key is needed");
     let _ = plain.open(&mut data.to_vec());
-    let mut handshake = checksummed(data);
+    let mut handshake = checksummed(data, NETWORK, HERE);
     if let Ok(opened) = plain.open(&mut handshake) {
         assert_eq!((opened.header.network, opened.header.key_id), (NETWORK, KeyId::NONE));
-        answered(opened.parameters, opened.header.src_cid);
+        answered(opened.header.kind, opened.parameters);
     }
 }
 
-/// `data` as a long datagram of our network whose CRC-32 is right; HELLOs with padding.
-fn checksummed(data: &[u8]) -> Vec<u8> {
+/// `data` as a long datagram of this network and to this receiver whose CRC-32 is right; HELLOs with padding.
+pub fn checksummed(data: &[u8], network: NetworkId, receiver: LinkEnd) -> Vec<u8> {
     const CRC: usize = 4;
     let mut out = data.to_vec();
-    if let Some(network) = out.get_mut(23..39) {
-        network.copy_from_slice(&NETWORK.0);
+    if let Some(place) = out.get_mut(23..39) {
+        place.copy_from_slice(&network.0);
     }
     let kind = out.get(6).copied().unwrap_or(0);
     if kind == LongKind::Hello as u8 && out.len() < HELLO_MIN_BYTES - CRC {
@@ -136,8 +136,8 @@ fn checksummed(data: &[u8]) -> Vec<u8> {
     let binds = [LongKind::Retry, LongKind::Welcome, LongKind::Confirm].map(|kind| kind as u8);
     let mut covered = Vec::new();
     if binds.contains(&kind) {
-        covered.extend_from_slice(&HERE.node.0);
-        covered.extend_from_slice(&HERE.boot.0.to_be_bytes());
+        covered.extend_from_slice(&receiver.node.0);
+        covered.extend_from_slice(&receiver.boot.0.to_be_bytes());
     }
     covered.extend_from_slice(&out);
     out.extend_from_slice(&crc32(&covered).to_be_bytes());
@@ -151,19 +151,19 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Whatever parameters were read can be said again, and are heard as they were said.
-fn answered(parameters: Parameters<'_>, to: ConnectionId) {
+/// Whatever was read can be said again, and is heard as it was said.
+fn answered(kind: LongKind, parameters: Parameters<'_>) {
     let mut there =
         LongSealer::new(NETWORK, THERE, Role::Peer, KeyRing::empty(), [4; 16]).expect("no key is needed");
     let here =
         LongSealer::new(NETWORK, HERE, Role::Peer, KeyRing::empty(), [3; 16]).expect("no key is needed");
     let envelope = Envelope {
-        kind: LongKind::Welcome,
+        kind,
         version: VERSION,
-        dst_cid: to,
+        dst_cid: ID,
         src_cid: ID,
         key_id: KeyId::NONE,
-        receiver: Some(HERE),
+        receiver: kind.binds_receiver().then_some(HERE),
     };
     let mut out = Vec::new();
     there.seal(&mut out, &envelope, &parameters).expect("nothing is exhausted");

@@ -16,7 +16,7 @@ const LOST: Duration = Duration::from_millis(200);
 
 /// The relay's three processes, ended when dropped.
 #[derive(Debug)]
-pub struct Relay {
+pub(crate) struct Relay {
     children: Vec<Child>,
     leader: SocketAddr,
 }
@@ -26,7 +26,7 @@ impl Relay {
     ///
     /// # Errors
     /// If a process cannot be started or does not answer.
-    pub fn start(port: u16, batch: bool) -> io::Result<Self> {
+    pub(crate) fn start(port: u16, batch: bool) -> io::Result<Self> {
         let addr = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port + offset));
         let program = std::env::current_exe()?;
         let mut relay = Self { children: Vec::new(), leader: addr(0) };
@@ -83,7 +83,13 @@ struct Client {
 /// # Errors
 /// If the sockets fail.
 #[expect(clippy::disallowed_methods, reason = "a benchmark is where time is measured")]
-pub fn run(name: &str, relay: &Relay, clients: usize, bytes: usize, duration: Duration) -> io::Result<Measured> {
+pub(crate) fn run(
+    name: &str,
+    relay: &Relay,
+    clients: usize,
+    bytes: usize,
+    duration: Duration,
+) -> io::Result<Measured> {
     let mut poll = Poll::new()?;
     let mut all = Vec::with_capacity(clients);
     for token in 0..clients {

@@ -73,7 +73,9 @@ pub(crate) fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> io::Resu
 pub(crate) fn receive(socket: &UdpSocket, buf: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
     match socket.recv_from(buf) {
         Ok(received) => Ok(Some(received)),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -9,22 +9,22 @@ const LONGEST: u64 = 60_000_000_000;
 
 /// What one run measured.
 #[derive(Debug)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// What ran.
-    pub name: String,
+    pub(crate) name: String,
     /// Operations answered.
-    pub done: u64,
+    pub(crate) done: u64,
     /// Operations that failed or whose outcome is unknown.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// How long it ran.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// Latencies in nanoseconds.
-    pub latency: Histogram<u64>,
+    pub(crate) latency: Histogram<u64>,
 }
 
 impl Measured {
     /// An empty run.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let latency = Histogram::new_with_bounds(1, LONGEST, 3).unwrap_or_else(|error| {
             unreachable!("three digits between 1 ns and a minute are a valid histogram: {error}")
         });
@@ -32,23 +32,23 @@ impl Measured {
     }
 
     /// Takes one answer in.
-    pub fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         self.done += 1;
         self.latency.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(LONGEST));
     }
 
     /// Operations per second.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.done as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
     /// A percentile of the latencies, in microseconds.
-    pub fn percentile(&self, quantile: f64) -> f64 {
+    pub(crate) fn percentile(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64 / 1e3
     }
 
     /// One line for people.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!(
             "{:<28} {:>10.0} op/s   p50 {:>8.1} us   p99 {:>8.1} us   p99.9 {:>8.1} us   max {:>9.1} us   failed {}",
             self.name,

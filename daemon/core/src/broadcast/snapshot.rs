@@ -94,16 +94,16 @@ impl Broadcast {
             }
         }
         let hold = hold.unwrap_or(self.applied);
+        let most = most.max(self.limits.tail_min);
+        let end = self.log.weight_below(self.applied);
         while self.log.start() < self.applied {
             let start = self.log.start();
-            let left = self.log.weight_between(start + 1, self.applied);
+            let (kept, left) = (end - self.log.weight_below(start), end - self.log.weight_below(start + 1));
             let free = start < hold && left >= self.limits.tail_min;
-            if !free && self.log.weight_between(start, self.applied) <= most.max(self.limits.tail_min) {
+            if !free && kept <= most {
                 break;
             }
-            if !self.log.compact_one() {
-                break;
-            }
+            self.log.compact_one();
             self.counters.compacted += 1;
         }
     }
@@ -183,6 +183,15 @@ impl Broadcast {
             {
                 self.plan(now, peer);
             }
+        }
+        self.settle(now);
+    }
+
+    /// The state machine has let `snapshot` go by itself: it is offered to nobody any more, and whoever was to get
+    /// it is planned for anew.
+    pub fn snapshot_dropped(&mut self, now: Instant, snapshot: SnapshotId) {
+        if self.snapshots.frozen.is_some_and(|frozen| frozen.id == snapshot) {
+            self.thaw();
         }
         self.settle(now);
     }

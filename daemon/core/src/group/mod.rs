@@ -7,11 +7,14 @@ mod machine;
 mod outputs;
 mod reads;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::ids::{Ballot, Epoch, GroupId, HistoryId, LogIndex, NodeId, Slot, ViewId};
 use haystack_wire::message::PeerMessage;
@@ -92,6 +95,8 @@ pub enum Out {
         chain: u64,
         /// Digest of the state after it.
         digest: u128,
+        /// The entry's body.
+        body: Bytes,
     },
 }
 
@@ -131,7 +136,9 @@ pub struct Group {
     shape: Shape,
     waiting: VecDeque<Waiting>,
     pending: Pending,
+    /// Only of the present leadership: what other leaders saw is not known here.
     activity: Activity,
+    session_ttl: Duration,
     reads: Reads,
     transfer: Transfer,
     /// For group 0 until the map is decided: what to found.
@@ -140,7 +147,6 @@ pub struct Group {
     leader: Option<Ballot>,
     leader_heard: Instant,
     next_expiry: Instant,
-    round: Duration,
     observe: bool,
     may_lead: bool,
 }
@@ -204,7 +210,7 @@ impl Group {
             broadcast::Config {
                 me,
                 replicas: replicas.clone(),
-                limits: broadcast::Limits::default(),
+                limits: config.limits,
                 mutations: config.mutations,
             },
             now,
@@ -229,6 +235,7 @@ impl Group {
             waiting: VecDeque::new(),
             pending: Pending::default(),
             activity: Activity::new(config.session_ttl),
+            session_ttl: config.session_ttl,
             reads: Reads::default(),
             transfer: Transfer::default(),
             founding: None,
@@ -236,7 +243,6 @@ impl Group {
             leader: None,
             leader_heard: now,
             next_expiry: now + EXPIRY_PERIOD,
-            round: config.round,
             observe: config.observe,
             may_lead: true,
         }
@@ -267,6 +273,11 @@ impl Group {
         &self.broadcast
     }
 
+    /// Its election, to look at.
+    pub const fn election(&self) -> &Election {
+        &self.election
+    }
+
     /// Its state machine, to look at.
     pub const fn machine(&self) -> &Machine {
         &self.machine
@@ -288,6 +299,11 @@ impl Group {
     /// Whether this replica leads and may propose.
     pub fn leads(&self) -> bool {
         matches!(self.broadcast.role(), Role::Leader { ready: true, .. })
+    }
+
+    /// Another replica that is trusted to lead. The election may trust this one for a moment longer than it leads.
+    pub(super) fn leader_elsewhere(&self) -> Option<NodeId> {
+        self.leader.map(|ballot| ballot.node).filter(|leader| *leader != self.me)
     }
 
     fn state(&self, now: Instant) -> election::State {
@@ -342,7 +358,8 @@ impl Group {
 
     /// Who leads, for clients.
     pub fn hint(&self) -> RouteHint {
-        RouteHint { epoch: self.epoch, group: self.id, leader: self.leader.map(|ballot| ballot.node) }
+        let leader = if self.leads() { Some(self.me) } else { self.leader_elsewhere() };
+        RouteHint { epoch: self.epoch, group: self.id, leader }
     }
 
     /// Once per turn of the driver: everything proposed goes out in one Accept, all reads share one round.
@@ -354,13 +371,18 @@ impl Group {
 
     fn start_read_round(&mut self, now: Instant, sink: &mut Sink) {
         let Some(floor) = self.broadcast.read_floor() else { return };
-        if self.broadcast.decided() < floor || !self.reads.wants_round(now, self.round) {
+        if self.broadcast.decided() < floor || !self.reads.wants_round() {
             return;
         }
         let state = self.state(now);
         let nonce = self.election.read_round(now, &state);
-        self.reads.begin(now, nonce, self.broadcast.decided());
+        self.reads.begin(nonce, self.broadcast.decided());
         self.pump(now, sink);
+    }
+
+    /// The round trip to the slowest of the fastest majority: rounds take no less than a few of them.
+    pub fn set_rtt(&mut self, rtt: Duration) {
+        self.election.set_rtt(rtt);
     }
 
     /// Time has passed.
@@ -384,7 +406,6 @@ impl Group {
             self.election.poll_timeout(),
             self.broadcast.poll_timeout(),
             self.transfer.poll_timeout(),
-            self.reads.poll_timeout(self.round),
             self.leads().then_some(self.next_expiry),
         ]
         .into_iter()

@@ -11,7 +11,7 @@ use super::machine::Applied;
 use super::{Group, Out, Sink};
 use crate::directory::machine::DirectoryCommand;
 use crate::directory::placement::founding_map;
-use crate::store::{FrozenId, Pending};
+use crate::store::{Activity, FrozenId, Pending};
 use crate::{broadcast, election};
 
 impl Group {
@@ -90,6 +90,8 @@ impl Group {
                 // client asks again under the same number. Reads have no effect, so they are refused.
                 self.waiting.clear();
                 self.pending = Pending::default();
+                // Other leaders saw sessions at work that this one last saw long ago: each gets a whole idle time.
+                self.activity = Activity::new(self.session_ttl);
                 self.founding_proposed = false;
                 for read in self.reads.drain() {
                     self.refuse(read.origin, read.id, Refusal::NotLeader, sink);
@@ -121,7 +123,8 @@ impl Group {
             if self.observe {
                 let chain = self.broadcast.chain(index + 1).unwrap_or_default();
                 let digest = self.machine.digest();
-                sink.push_back(Out::Applied { group: self.id, index, chain, digest });
+                let body = entry.body.clone();
+                sink.push_back(Out::Applied { group: self.id, index, chain, digest, body });
             }
             self.answer(index, applied, sink);
             index += 1;

@@ -1,10 +1,10 @@
 //! The digest of a state, kept while the state changes.
 //!
-//! A state is a multiset of elements (records, sessions, remembered replies). Its digest is the sum, modulo 2^128,
-//! of the elements' xxh3-128 hashes: adding or removing one costs one addition, in any order, so the digest is at
-//! hand at every position of the log and for every snapshot without a pass over the state. Each kind of element
-//! begins with a tag of its own, and strings inside are hashed first, so that no two elements hash the same bytes.
-//! The hash finds errors, not forgers: who can write to the log is trusted.
+//! A state is a multiset of elements (records, sessions, remembered replies). Its digest is the sum, modulo
+//! 2^128, of the elements' xxh3-128 hashes: adding or removing one costs one addition, in any order, so the
+//! digest is at hand at every position of the log and for every snapshot without a pass over the state. Each
+//! kind of element has a tag of its own, and strings inside are hashed first, so that no two elements hash the
+//! same bytes. The hash finds errors, not forgers: who can write to the log is trusted.
 
 use haystack_wire::ids::{GroupId, SessionId, Slot, Version};
 use haystack_wire::message::client::{Effect, Versioned};
@@ -16,86 +16,71 @@ use super::sessions::{Answer, Remembered};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digest(u128);
 
-/// Collects the fields of one element.
-struct Fields {
-    bytes: [u8; 64],
-    len: usize,
+/// Kinds of elements, in the top byte of an element's first word.
+const STATE: u64 = 1 << 56;
+const RECORD: u64 = 2 << 56;
+const SESSION: u64 = 3 << 56;
+const NEVER: u64 = 4 << 56;
+const WRITTEN: u64 = 5 << 56;
+const DELETED: u64 = 6 << 56;
+const MISMATCH: u64 = 7 << 56;
+const FOUND: u64 = 8 << 56;
+
+/// The hash of an element, which is a row of words. The number of words follows from the kind.
+fn element<const N: usize>(words: [u64; N]) -> u128 {
+    xxh3_128(words.map(u64::to_le_bytes).as_flattened())
 }
 
-impl Fields {
-    fn new(tag: u8) -> Self {
-        let mut bytes = [0; 64];
-        bytes[0] = tag;
-        Self { bytes, len: 1 }
-    }
-
-    fn put<const N: usize>(mut self, field: [u8; N]) -> Self {
-        self.bytes[self.len..self.len + N].copy_from_slice(&field);
-        self.len += N;
-        self
-    }
-
-    fn version(self, version: Version) -> Self {
-        self.put(version.group.0.to_be_bytes()).put(version.index.0.to_be_bytes())
-    }
-
-    fn session(self, id: SessionId) -> Self {
-        self.put(id.group.0.to_be_bytes()).put(id.index.0.to_be_bytes())
-    }
-
-    fn hash(&self) -> u128 {
-        xxh3_128(&self.bytes[..self.len])
-    }
+/// A hash as two words.
+const fn words(hash: u128) -> [u64; 2] {
+    [hash as u64, (hash >> 64) as u64]
 }
 
 /// The hash of a key, which a write of it needs twice.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KeyHash(u128);
+pub(super) struct KeyHash([u64; 2]);
 
 impl KeyHash {
     pub(super) fn new(key: &[u8]) -> Self {
-        Self(xxh3_128(key))
+        Self(words(xxh3_128(key)))
     }
 
     fn record(self, value: &[u8], version: Version) -> u128 {
-        let fields = Fields::new(1).version(version).put(self.0.to_be_bytes());
-        fields.put(xxh3_128(value).to_be_bytes()).hash()
+        let [value_low, value_high] = words(xxh3_128(value));
+        let kind = RECORD | u64::from(version.group.0);
+        element([kind, version.index.0, self.0[0], self.0[1], value_low, value_high])
     }
 }
 
 fn reply(session: SessionId, reply: &Remembered) -> u128 {
-    let fields = Fields::new(3).session(session).put(reply.seq.to_be_bytes()).put(reply.slot.0.to_be_bytes());
+    let first = |kind| kind | u64::from(reply.slot.0) << 32 | u64::from(session.group.0);
     match &reply.answer {
-        Answer::NeverApplies => fields.put([1]).hash(),
-        Answer::Written(at) => fields.put([2]).put(at.0.to_be_bytes()).hash(),
+        Answer::NeverApplies => element([first(NEVER), session.index.0, reply.seq]),
+        Answer::Written(at) => element([first(WRITTEN), session.index.0, reply.seq, at.0]),
         Answer::Saw(saw) => {
             let (kind, found) = match &saw.1 {
-                Effect::Written => (3, &None),
-                Effect::Deleted { previous } => (4, previous),
-                Effect::Mismatch { actual } => (5, actual),
+                Effect::Written => (WRITTEN, &None),
+                Effect::Deleted { previous } => (DELETED, previous),
+                Effect::Mismatch { actual } => (MISMATCH, actual),
             };
-            // At most 1 + 12 + 8 + 2 + 1 + 8 bytes so far: what was found is folded in by a second hash.
-            let fields = fields.put([kind]).put(saw.0.0.to_be_bytes());
-            match found {
-                None => fields.hash(),
-                Some(Versioned { value, version }) => {
-                    let found = Fields::new(4).version(*version).put(xxh3_128(value).to_be_bytes()).hash();
-                    fields.put(found.to_be_bytes()).hash()
-                }
-            }
+            let [low, high] = found.as_ref().map_or([0, 0], |Versioned { value, version }| {
+                let [low, high] = words(xxh3_128(value));
+                words(element([FOUND | u64::from(version.group.0), version.index.0, low, high]))
+            });
+            element([first(kind), session.index.0, reply.seq, saw.0.0, low, high])
         }
     }
 }
 
 fn session(id: SessionId, ack_below: u64) -> u128 {
-    Fields::new(2).session(id).put(ack_below.to_be_bytes()).hash()
+    element([SESSION | u64::from(id.group.0), id.index.0, ack_below])
 }
 
 impl Digest {
     /// The digest of an empty state of a group that owns the slots from `first` to `last`.
     pub(super) fn new(group: GroupId, first: Slot, last: Slot) -> Self {
-        let fields = Fields::new(0).put(group.0.to_be_bytes()).put(first.0.to_be_bytes());
-        Self(fields.put(last.0.to_be_bytes()).hash())
+        let slots = u64::from(first.0) << 16 | u64::from(last.0);
+        Self(element([STATE | u64::from(group.0), slots]))
     }
 
     /// The digest itself.
@@ -133,5 +118,66 @@ impl Digest {
 
     pub(super) fn remove_reply(&mut self, session: SessionId, remembered: &Remembered) {
         self.remove(reply(session, remembered));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use haystack_wire::ids::LogIndex;
+
+    use super::*;
+
+    /// Every field of every element counts: none of these differ in more than one.
+    #[test]
+    fn elements_that_differ_in_one_field_have_different_hashes() {
+        let version = |group, index| Version { group: GroupId(group), index: LogIndex(index) };
+        let id = |group, index| SessionId { group: GroupId(group), index: LogIndex(index) };
+        let found = |value: &'static str, version| {
+            Some(Versioned { value: Bytes::from_static(value.as_bytes()), version })
+        };
+        let mut hashes = Vec::new();
+        for (key, value, version) in [
+            ("k", "v", version(1, 1)),
+            ("l", "v", version(1, 1)),
+            ("k", "w", version(1, 1)),
+            ("kv", "", version(1, 1)),
+            ("", "kv", version(1, 1)),
+            ("k", "v", version(2, 1)),
+            ("k", "v", version(1, 2)),
+        ] {
+            hashes.push(KeyHash::new(key.as_bytes()).record(value.as_bytes(), version));
+        }
+        for (id, ack_below) in [(id(1, 1), 1), (id(2, 1), 1), (id(1, 2), 1), (id(1, 1), 2)] {
+            hashes.push(session(id, ack_below));
+        }
+        let effects = [
+            Effect::Written,
+            Effect::Deleted { previous: None },
+            Effect::Mismatch { actual: None },
+            Effect::Deleted { previous: found("v", version(1, 1)) },
+            Effect::Mismatch { actual: found("v", version(1, 1)) },
+            Effect::Mismatch { actual: found("w", version(1, 1)) },
+            Effect::Mismatch { actual: found("v", version(2, 1)) },
+            Effect::Mismatch { actual: found("v", version(1, 2)) },
+        ];
+        let mut answers = vec![Answer::NeverApplies];
+        for at in [1, 2] {
+            answers.extend(effects.iter().map(|effect| Answer::new(LogIndex(at), effect.clone())));
+        }
+        for answer in answers {
+            for (id, seq, slot) in
+                [(id(1, 1), 1, 1), (id(2, 1), 1, 1), (id(1, 2), 1, 1), (id(1, 1), 2, 1), (id(1, 1), 1, 2)]
+            {
+                hashes.push(reply(id, &Remembered { seq, slot: Slot(slot), answer: answer.clone() }));
+            }
+        }
+        for (group, first, last) in [(1, 1, 2), (2, 1, 2), (1, 0, 2), (1, 1, 3)] {
+            hashes.push(Digest::new(GroupId(group), Slot(first), Slot(last)).value());
+        }
+        let count = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
     }
 }

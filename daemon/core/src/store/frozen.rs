@@ -4,9 +4,11 @@
 //!
 //! Numbers are varints unless noted. Header: format (1 byte, 1), group, first slot and last slot (2 bytes each), number
 //! of sessions, number of records. Sessions in the order of ids: group, index, `ack_below`, number of replies, then the
-//! replies in the order of seq: `seq - ack_below`, slot (2 bytes), then 0 for "never applies" or 1 with position and
-//! effect as a client is told. Records in the order of keys: length of the key, group and index of the version,
-//! length of the value, key, value. Sessions and records strictly ascend, so one state has one encoding.
+//! replies in the order of seq: `seq - ack_below`, slot (2 bytes), kind (1 byte), position (unless never applied), and,
+//! of kinds that found a value, its version (group, index), length and bytes. Kinds: 0 never applies, 1 written,
+//! 2 deleted nothing, 3 deleted a value, 4 mismatch with nothing, 5 mismatch with a value. Records in the order of
+//! keys: length of the key, version (group, index), length of the value, key, value. Sessions and records strictly
+//! ascend, so one state has one encoding.
 
 use core::iter::Peekable;
 use core::ops::Bound;
@@ -16,7 +18,7 @@ use bytes::{BufMut, Bytes};
 use haystack_wire::codec::{Encode, put_varint};
 use haystack_wire::ids::{GroupId, LogIndex, SessionId};
 
-use super::sessions::{Answer, Session, Sessions};
+use super::sessions::{Session, Sessions};
 use super::tree::{Contents, Iter, Record, Shape, Tree};
 use super::{RECORD_OVERHEAD, REPLY_OVERHEAD, SESSION_OVERHEAD, Store};
 
@@ -97,7 +99,7 @@ impl Frozen {
     /// Keeps a session that is about to change, the first time.
     pub(super) fn save_touched(&mut self, id: SessionId, session: Option<&Session>) {
         if let Some(session) = session
-            && self.unsaved(id, session)
+            && self.unsaved(session)
         {
             self.save_session(id, session.clone());
         }
@@ -105,16 +107,16 @@ impl Frozen {
 
     /// Keeps a session that is no more.
     pub(super) fn save_session(&mut self, id: SessionId, session: Session) {
-        if self.unsaved(id, &session) {
+        if self.unsaved(&session) {
             let replies = session.replies.len() as u64 * REPLY_OVERHEAD;
             self.session_bytes += SESSION_OVERHEAD + replies + session.pinned;
             self.sessions.insert(id, session);
         }
     }
 
-    /// Whether a session is as it was when the snapshot was frozen: there already, and not changed since.
-    fn unsaved(&self, id: SessionId, session: &Session) -> bool {
-        session.touched < self.id.index && (id.group != self.group || id.index < self.id.index)
+    /// Whether a session is as it was when the snapshot was frozen. One that was opened since was touched since.
+    fn unsaved(&self, session: &Session) -> bool {
+        session.touched < self.id.index
     }
 
     /// Whether a record is as it was.
@@ -153,7 +155,7 @@ impl Frozen {
             };
             let saved = saved.next_if(|(saved, _)| **saved == id).map(|(_, session)| session);
             let live = live.next_if(|(live, _)| *live == id).map(|(_, session)| session);
-            let session = saved.or(live.filter(|session| self.unsaved(id, session)));
+            let session = saved.or(live.filter(|session| self.unsaved(session)));
             if let Some(session) = session {
                 write_session(id, session, &mut element, out);
             }
@@ -234,23 +236,18 @@ fn write_session(id: SessionId, session: &Session, element: &mut Vec<u8>, out: &
     put_varint(element, session.replies.len() as u64);
     out.put(element);
     for reply in &session.replies {
+        let (kind, at, found) = reply.answer.parts();
         element.clear();
         put_varint(element, reply.seq - session.ack_below);
         reply.slot.encode(element);
-        match &reply.answer {
-            Answer::NeverApplies => element.put_u8(0),
-            Answer::Written(at) => {
-                element.put_u8(1);
-                at.encode(element);
-                haystack_wire::message::client::Effect::Written.encode(element);
-            }
-            Answer::Saw(saw) => {
-                element.put_u8(1);
-                saw.0.encode(element);
-                saw.1.encode(element);
-            }
+        element.put_u8(kind);
+        at.iter().for_each(|at| at.encode(element));
+        if let Some(found) = found {
+            found.version.encode(element);
+            put_varint(element, found.value.len() as u64);
         }
         out.put(element);
+        out.put(found.map_or(&[], |found| &found.value));
     }
 }
 

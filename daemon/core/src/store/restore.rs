@@ -3,7 +3,7 @@
 use haystack_wire::codec::{Decode, DecodeError, Reader};
 use haystack_wire::ids::{GroupId, LogIndex, SessionId, Slot, Version};
 use haystack_wire::message::COUNTER_LIMIT;
-use haystack_wire::message::client::{Effect, KEY_LIMIT, SESSION_WINDOW, VALUE_LIMIT};
+use haystack_wire::message::client::{KEY_LIMIT, SESSION_WINDOW, VALUE_LIMIT, Versioned};
 use thiserror::Error;
 
 use super::digest::KeyHash;
@@ -197,15 +197,16 @@ impl Restore {
 
     fn reply(&mut self, reader: &mut Reader<'_>, id: SessionId, left: u64) -> Result<(), RestoreError> {
         let (ahead, slot) = (reader.varint("seq")?, Slot::decode(reader)?);
-        let answer = if reader.bool("answer")? {
-            let at = LogIndex::decode(reader)?;
-            if at >= self.id.index {
-                return Err(RestoreError::Malformed("a reply from after the snapshot"));
-            }
-            Answer::new(at, Effect::decode(reader)?)
-        } else {
-            Answer::NeverApplies
+        let kind = reader.u8("reply")?;
+        let at = if kind == 0 { LogIndex::ZERO } else { LogIndex::decode(reader)? };
+        let found = match kind {
+            3 | 5 => Some(Self::found(reader)?),
+            _ => None,
         };
+        let answer = Answer::of_parts(kind, at, found).ok_or(RestoreError::Malformed("no such reply"))?;
+        if at >= self.id.index {
+            return Err(RestoreError::Malformed("a reply from after the snapshot"));
+        }
         if ahead >= SESSION_WINDOW {
             return Err(RestoreError::Malformed("a reply outside its window"));
         }
@@ -218,6 +219,11 @@ impl Restore {
         session.remember(Remembered { seq, slot, answer }, &mut self.store.digest);
         self.next = Next::Reply { session: id, left: left - 1 };
         Ok(())
+    }
+
+    fn found(reader: &mut Reader<'_>) -> Result<Versioned, RestoreError> {
+        let version = Version::decode(reader)?;
+        Ok(Versioned { value: reader.bytes(VALUE_LIMIT, "value")?, version })
     }
 
     fn record(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {

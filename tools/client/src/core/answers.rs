@@ -1,7 +1,7 @@
 //! The way back: what daemons answer, and what that says about an operation.
 
 use haystack_wire::Instant;
-use haystack_wire::ids::Version;
+use haystack_wire::ids::{Epoch, HistoryId, Version};
 use haystack_wire::link::LinkId;
 use haystack_wire::message::admin::AdminReply;
 use haystack_wire::message::client::{Outcome, Refusal, Reply, RouteHint};
@@ -116,7 +116,6 @@ impl Client {
             }
             Refusal::NotReady => {
                 op.turns = op.turns.wrapping_add(1);
-                self.note_not_ready(now, link);
                 self.jump_or_rest(now, key);
             }
             Refusal::Overloaded => self.rest(now, key),
@@ -142,7 +141,7 @@ impl Client {
             group.leader = None;
         }
         let named = group.leader.and_then(|leader| self.endpoint.link_to(leader));
-        let is_near = named.is_some_and(|link| self.suited(now, link) == Suited::Well);
+        let is_near = named.is_some_and(|link| self.suited(link) == Suited::Well);
         let Some(op) = self.ops.get_mut(key) else { return };
         if is_near {
             op.turns = 0;
@@ -169,8 +168,8 @@ impl Client {
         }
     }
 
-    fn on_forked(&mut self, now: Instant, link: LinkId, key: Key, history: haystack_wire::ids::HistoryId) {
-        self.ask(now, link);
+    fn on_forked(&mut self, now: Instant, link: LinkId, key: Key, history: HistoryId) {
+        self.ask_above(now, link, Epoch(0));
         let is_newer = self.map.as_ref().is_none_or(|map| map.history < history);
         let Some(op) = self.ops.get(key) else { return };
         if is_newer && let Some((session, _)) = op.session {

@@ -141,7 +141,7 @@ impl Client {
             // The link ends and its event is on the way, which routes everything on it again.
             Err(SendError::Gone) => self.rest(now, key),
             Err(SendError::TooLong) => {
-                let limit = haystack_wire::message::MESSAGE_LIMIT as u64;
+                let limit = self.message_bytes as u64;
                 self.complete(now, key, Err(Error::Refused(Refusal::TooLarge { limit })));
             }
         }
@@ -202,7 +202,7 @@ impl Client {
         if turns == 0
             && !is_stale
             && let Some(link) = leader.and_then(|leader| self.endpoint.link_to(leader))
-            && self.suited(now, link) == Suited::Well
+            && self.suited(link) == Suited::Well
         {
             return Some(link);
         }
@@ -211,8 +211,8 @@ impl Client {
         }
         self.list_candidates(id, leader);
         let first = if is_stale { turns + key.place as usize } else { turns };
-        let well = self.pick(now, Suited::Well, first);
-        well.or_else(|| self.pick(now, Suited::Poorly, first))
+        let well = self.pick(Suited::Well, first);
+        well.or_else(|| self.pick(Suited::Poorly, first))
     }
 
     /// Lists the links that could serve a group, best first: the leader, the replicas, the others.
@@ -240,8 +240,8 @@ impl Client {
     }
 
     /// The candidate number `turn`, counted around, of those that are suited like this.
-    fn pick(&self, now: Instant, suited: Suited, turn: usize) -> Option<LinkId> {
-        let fitting = || self.scratch.iter().copied().filter(|link| self.suited(now, *link) == suited);
+    fn pick(&self, suited: Suited, turn: usize) -> Option<LinkId> {
+        let fitting = || self.scratch.iter().copied().filter(|link| self.suited(*link) == suited);
         let count = fitting().count();
         fitting().nth(turn.checked_rem(count)?)
     }
@@ -251,7 +251,7 @@ impl Client {
         match target {
             AdminTarget::Any => {
                 self.list_candidates(GroupId::DIRECTORY, None);
-                let well = self.pick(now, Suited::Well, turns);
+                let well = self.pick(Suited::Well, turns);
                 let any = || {
                     let count = self.servers.values().filter(|server| !server.detached).count();
                     let mut attached = self.servers.iter().filter(|(_, server)| !server.detached);
@@ -340,8 +340,9 @@ impl Client {
             State::Parked(wait) => (wait, None),
             State::Queued => self.queued_for(op.group),
             State::Blocked(_) => (Wait::Link, None),
+            State::Idle => (Wait::Nothing, None),
             _ if matches!(op.work, Work::Admin { .. }) => (Wait::Daemon, None),
-            State::Idle | State::Sent(_) | State::Resting => (Wait::Answer(op.group), None),
+            State::Sent(_) | State::Resting => (Wait::Answer(op.group), None),
         };
         refusal = op.refusal.clone().or(refusal);
         let error = match (op.session, op.may_be_appended(), refusal) {

@@ -28,8 +28,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 const ASK_STRANGER_AGAIN: Duration = Duration::from_secs(1);
 /// Time until a daemon that has not answered is asked again.
 const ASK_THE_DEAF_AGAIN: Duration = Duration::from_secs(2);
-/// Time that a daemon is not asked after it said that it is not ready, if there are others.
-const NOT_READY: Duration = Duration::from_secs(1);
 /// Most links that are kept to processes whose address another process has taken.
 const DETACHED_LIMIT: usize = 16;
 
@@ -46,8 +44,6 @@ pub(super) struct Server {
     pub(super) detached: bool,
     /// Since when an attempt on it has no answer, nor any other sign of life.
     suspect: Option<Instant>,
-    /// Until when it is not asked if there are others.
-    not_ready_until: Instant,
     asking: Asking,
     /// Operations that wait for the link to take more.
     pub(super) blocked: VecDeque<Key>,
@@ -80,7 +76,7 @@ impl Server {
 pub(super) enum Suited {
     /// Not at all.
     No,
-    /// If nobody else is: it does not answer, or said that it is not ready.
+    /// If nobody else is: it does not answer.
     Poorly,
     /// Well.
     Well,
@@ -88,11 +84,11 @@ pub(super) enum Suited {
 
 impl Client {
     /// How well the daemon at the end of a link is suited to be asked.
-    pub(super) fn suited(&self, now: Instant, link: LinkId) -> Suited {
+    pub(super) fn suited(&self, link: LinkId) -> Suited {
         let Some(server) = self.servers.get(&link) else { return Suited::No };
         match server {
             server if !server.member || server.detached => Suited::No,
-            server if server.not_ready_until > now || self.is_silent(link, server) => Suited::Poorly,
+            server if self.is_silent(link, server) => Suited::Poorly,
             _ => Suited::Well,
         }
     }
@@ -120,7 +116,6 @@ impl Client {
             member: false,
             detached: false,
             suspect: None,
-            not_ready_until: Instant::ZERO,
             asking: Asking::No,
             blocked: VecDeque::new(),
         };
@@ -173,22 +168,19 @@ impl Client {
         }
     }
 
-    pub(super) fn note_not_ready(&mut self, now: Instant, link: LinkId) {
-        if let Some(server) = self.servers.get_mut(&link) {
-            server.not_ready_until = now + NOT_READY;
-        }
-    }
-
     /// Asks a daemon for its map: for any that it has while it is a stranger, later for a newer one.
     pub(super) fn ask(&mut self, now: Instant, link: LinkId) {
+        let is_member = self.servers.get(&link).is_some_and(|server| server.member);
+        let held = self.map.as_ref().filter(|_| is_member).map_or(Epoch(0), |map| map.epoch);
+        self.ask_above(now, link, held);
+    }
+
+    /// Asks a daemon for a map above an epoch. Those of another history may count from lower ones.
+    pub(super) fn ask_above(&mut self, now: Instant, link: LinkId, held: Epoch) {
         let Some(server) = self.servers.get_mut(&link) else { return };
         if matches!(server.asking, Asking::Asked(again) if again > now) {
             return;
         }
-        let held = match &self.map {
-            Some(map) if server.member => map.epoch,
-            _ => Epoch(0),
-        };
         let message = super::dispatch::pack(&mut self.arena, &ClientMessage::MapRequest { id: 0, held });
         server.asking = match self.endpoint.send(now, link, Class::Client, message) {
             Ok(()) => Asking::Asked(now + ASK_THE_DEAF_AGAIN),

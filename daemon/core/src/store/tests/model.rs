@@ -285,12 +285,15 @@ fn restore(id: FrozenId, encoding: &[u8], rng: &mut Rng) -> Result<Store, Restor
     restore.finish()
 }
 
+/// A snapshot, the model when it was frozen, and all entries since with their outcomes.
+type Taken = (FrozenId, Model, Vec<(u64, Bytes, Outcome)>);
+
 /// Applies a random log, freezes in the middle, and reads the snapshot while the log goes on.
 fn run(seed: u64, entries: u64) {
     let mut generator = Generator::new(seed);
     let mut rng = Rng::from_u64(!seed);
     let (mut store, mut twin, mut model) = (store(), store(), Model::default());
-    let mut frozen: Option<(FrozenId, Model, Vec<(u64, Bytes, Outcome)>)> = None;
+    let mut frozen: Option<Taken> = None;
     let mut at = 0;
     for _ in 0..entries {
         // Marks and stop-signs take positions too, and never come here.

@@ -25,8 +25,10 @@ const HEADER: usize = 12;
 const GROUP: usize = 4;
 /// What a record that stands alone weighs in its leaf: about what the leaf keeps of it.
 const ALONE_WEIGHT: usize = 64;
-/// A buffer that is full grows by this part of itself: less wastes time, more wastes memory.
-const GROWTH: usize = 16;
+/// Buffers have few sizes, so that the allocator finds use for what another leaf gave back.
+const STEP: usize = 256;
+/// What the allocator adds to a buffer (glibc: a header of 8 bytes, and sizes in multiples of 16).
+const ALLOCATOR: usize = 16;
 /// More garbage than this part of the records is cleared away when room is needed or records go.
 const GARBAGE: usize = 8;
 
@@ -83,7 +85,7 @@ impl Leaf {
     /// What splits and unions go by, in bytes.
     pub(super) fn weight(&self) -> usize {
         let alone = self.bigs.as_ref().map_or(0, |bigs| bigs.0.len());
-        self.extent() - usize::from(self.garbage) + alone * ALONE_WEIGHT
+        self.extent() - usize::from(self.garbage) + self.len() * SLOT + alone * ALONE_WEIGHT
     }
 
     /// Where the place of a slot is in the buffer.
@@ -171,9 +173,6 @@ impl Leaf {
                 let place = self.place(index);
                 self.remove_slot(index);
                 self.discard(place, context.home);
-                if usize::from(self.garbage) * GARBAGE > self.extent() {
-                    self.compact(context);
-                }
                 context.len -= 1;
                 context.bytes -= old_size;
                 context.shrunk = true;
@@ -189,8 +188,11 @@ impl Leaf {
                     }
                 }
                 context.bytes = context.bytes - old_size + new_size;
-                context.shrunk |= new_size < old_size;
+                context.shrunk = new_size < old_size;
             }
+        }
+        if context.shrunk && usize::from(self.garbage) * GARBAGE > self.extent() {
+            self.compact(context);
         }
         answer
     }
@@ -308,10 +310,10 @@ impl Leaf {
         self.grow(need);
     }
 
-    /// Makes room for `need` more bytes, and a little more if the buffer has to grow for it.
+    /// Makes room for `need` more bytes.
     fn grow(&mut self, need: usize) {
         if self.buffer.len() + need > self.buffer.capacity() {
-            self.buffer.reserve_exact(need + self.buffer.len() / GROWTH);
+            self.buffer.reserve_exact(room_for(self.buffer.len() + need) - self.buffer.len());
         }
     }
 
@@ -336,10 +338,7 @@ impl Leaf {
         self.buffer.extend_from_slice(&scratch);
         self.room = self.count;
         self.garbage = 0;
-        let enough = scratch.len() + scratch.len() / GROWTH;
-        if self.buffer.capacity() > enough + scratch.len() / GARBAGE {
-            self.buffer.shrink_to(enough);
-        }
+        self.buffer.shrink_to(room_for(scratch.len()));
         context.scratch = scratch;
     }
 
@@ -367,7 +366,7 @@ impl Leaf {
         let mut sum = 0;
         let cut = (0..self.len()).position(|index| {
             let place = self.place(index);
-            sum += if place & ALONE == 0 { self.packed_len(place, home) } else { ALONE_WEIGHT };
+            sum += SLOT + if place & ALONE == 0 { self.packed_len(place, home) } else { ALONE_WEIGHT };
             sum > half
         });
         cut.unwrap_or_default().clamp(1, self.len() - 1)
@@ -391,7 +390,7 @@ impl Leaf {
         assert!(self.count == 0 || self.prefix == prefix, "one leaf, one prefix");
         self.prefix = prefix;
         let records: usize = range.clone().map(|index| other.packed_len(other.place(index), home)).sum();
-        self.buffer.reserve_exact(range.len() * SLOT + records);
+        self.grow(range.len() * SLOT + records);
         self.add_room(range.len());
         for index in range {
             let old = other.place(index);
@@ -414,6 +413,11 @@ impl Leaf {
             self.set_place(usize::from(at), place);
         }
     }
+}
+
+/// The size of a buffer for so many bytes.
+const fn room_for(bytes: usize) -> usize {
+    (bytes + ALLOCATOR).next_multiple_of(STEP) - ALLOCATOR
 }
 
 /// A place as a slot keeps it.

@@ -39,8 +39,6 @@ pub(crate) trait Pipe {
     fn submit(&mut self, operation: Operation) -> Result<Self::Id, Error>;
     /// Waits for the end of any.
     fn completion(&mut self, wait: Duration) -> Result<Option<End<Self::Id>>, Error>;
-    /// Serves the links while there is nothing to wait for.
-    fn tend(&mut self) -> Result<(), Error>;
 }
 
 impl Pipe for Connection {
@@ -53,10 +51,6 @@ impl Pipe for Connection {
     fn completion(&mut self, wait: Duration) -> Result<Option<End<OpId>>, Error> {
         let completion = Self::completion(self, wait)?;
         Ok(completion.map(|completion| (completion.op, completion.outcome, completion.attempts)))
-    }
-
-    fn tend(&mut self) -> Result<(), Error> {
-        Self::tend(self)
     }
 }
 
@@ -163,7 +157,7 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
     fn await_input(&mut self) -> Result<(), Error> {
         match self.input.recv_timeout(WAIT_FOR_INPUT) {
             Ok(batch) => self.take(batch),
-            Err(RecvTimeoutError::Timeout) => self.pipe.tend()?,
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.is_read = true,
         }
         Ok(())

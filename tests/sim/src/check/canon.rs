@@ -1,0 +1,203 @@
+//! One canonical history per group: whoever applies an index first defines it, everyone else is held against it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use haystack_core::directory::machine::DirectoryCommand;
+use haystack_wire::codec::decode_whole;
+use haystack_wire::ids::{GroupId, LogIndex};
+use haystack_wire::message::client::{Effect, Outcome, Pair, Versioned};
+use haystack_wire::message::directory::PartitionMap;
+use haystack_wire::slot::slot_of;
+
+use super::model::Model;
+use super::{Check, ensure};
+
+/// An index of a log.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    chain: u64,
+    digest: u128,
+}
+
+/// The canonical history of one group.
+#[derive(Debug)]
+pub(crate) struct Canon {
+    group: GroupId,
+    slots: Vec<Slot>,
+    pub(crate) model: Model,
+}
+
+impl Canon {
+    fn new(group: GroupId) -> Self {
+        Self { group, slots: Vec::new(), model: Model::new(group) }
+    }
+
+    /// Entries that somebody has applied.
+    pub(crate) fn len(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    /// A replica applied the entry at `index`.
+    fn applied(&mut self, who: &str, index: LogIndex, chain: u64, digest: u128, body: &Bytes) -> Check {
+        let group = self.group;
+        ensure!(
+            index.0 <= self.len(),
+            Log,
+            "{who} applied index {index} of group {group}, but nobody applied {} before",
+            self.len()
+        );
+        let Some(slot) = self.slots.get(index.0 as usize) else {
+            self.slots.push(Slot { chain, digest });
+            if group != GroupId::DIRECTORY {
+                self.model.apply(body);
+            }
+            return Ok(());
+        };
+        ensure!(
+            slot.chain == chain,
+            Log,
+            "{who} applied another entry at index {index} of group {group} than was applied there before"
+        );
+        ensure!(
+            slot.digest == digest,
+            Apply,
+            "{who} has another state after index {index} of group {group} than others had"
+        );
+        Ok(())
+    }
+
+    /// A replica says that it has this state where everything below `at` is applied.
+    pub(crate) fn has_state(&self, who: &str, at: LogIndex, digest: u128) -> Check {
+        let Some(last) = at.0.checked_sub(1) else { return Ok(()) };
+        let Some(slot) = self.slots.get(last as usize) else {
+            ensure!(false, Log, "{who} is at {at} of group {}, where nobody applied anything", self.group);
+            return Ok(());
+        };
+        ensure!(
+            slot.digest == digest,
+            Apply,
+            "{who} has another state at {at} of group {} than others had",
+            self.group
+        );
+        Ok(())
+    }
+
+    /// A client was told that its operation had this effect.
+    pub(crate) fn answered(
+        &self,
+        who: &str,
+        session: super::SessionSeq,
+        at: LogIndex,
+        effect: &Effect,
+    ) -> Check {
+        let (id, seq) = session;
+        ensure!(
+            at.0 < self.len(),
+            Log,
+            "{who} was told that its write was applied at {at}, which nobody applied"
+        );
+        match self.model.effect(id, seq) {
+            Some(Outcome::Applied { at: really, effect: did }) => {
+                ensure!(
+                    *really == at && did == effect,
+                    Once,
+                    "{who} was told that {id:?} {seq} did {effect:?} at {at}, but it did {did:?} at {really}"
+                );
+            }
+            other => ensure!(
+                false,
+                Once,
+                "{who} was told that {id:?} {seq} was applied at {at}, but the log says {other:?}"
+            ),
+        }
+        Ok(())
+    }
+
+    /// A client was told that these are the pairs after a key.
+    pub(crate) fn page(
+        &self,
+        who: &str,
+        after: Option<&[u8]>,
+        at: LogIndex,
+        pairs: &[Pair],
+        more: bool,
+    ) -> Check {
+        ensure!(at.0 <= self.len(), Log, "{who} read a page at {at}, which nobody reached");
+        let mut there = self.model.pairs(after, at.0);
+        for pair in pairs {
+            let next = there.next();
+            let same = next.as_ref().is_some_and(|(key, found)| {
+                **key == pair.key && found.value == pair.value && found.version == pair.version
+            });
+            ensure!(same, Linearizable, "{who} was given {:?} in a page at {at} and not {next:?}", pair.key);
+        }
+        let left = there.next().is_some();
+        ensure!(left == more, Linearizable, "{who} was told that {more} is true of more keys at {at}");
+        Ok(())
+    }
+
+    /// A client was told that its read at `at` found this.
+    pub(crate) fn read(&self, who: &str, key: &[u8], at: LogIndex, found: Option<&Versioned>) -> Check {
+        ensure!(at.0 <= self.len(), Log, "{who} read at {at}, which nobody reached");
+        let there = self.model.get(key, at.0);
+        ensure!(
+            there.as_ref() == found,
+            Linearizable,
+            "{who} read at {at} of group {} and found version {:?}, but the log says {:?}",
+            self.group,
+            found.map(|found| found.version),
+            there.map(|there| there.version)
+        );
+        Ok(())
+    }
+}
+
+/// The canonical histories of all groups.
+#[derive(Debug, Default)]
+pub(crate) struct Canons {
+    groups: BTreeMap<GroupId, Canon>,
+    /// The partition map, by the directory's log.
+    map: Option<PartitionMap>,
+}
+
+impl Canons {
+    /// A replica applied an entry.
+    pub(crate) fn applied(
+        &mut self,
+        who: &str,
+        group: GroupId,
+        index: LogIndex,
+        chain: u64,
+        digest: u128,
+        body: &Bytes,
+    ) -> Check {
+        if group == GroupId::DIRECTORY
+            && self.map.is_none()
+            && let Ok(DirectoryCommand::Found(map)) = decode_whole(body, "directory command")
+        {
+            self.map = Some(map);
+        }
+        self.groups.entry(group).or_insert_with(|| Canon::new(group)).applied(who, index, chain, digest, body)
+    }
+
+    /// The group that serves a key, once the directory's log says it.
+    pub(crate) fn group_of(&self, key: &[u8]) -> Option<GroupId> {
+        self.map.as_ref()?.group_of(slot_of(key))
+    }
+
+    /// The history of a group, begun if it was not yet: nothing applied is a history too.
+    pub(crate) fn group(&mut self, group: GroupId) -> &Canon {
+        self.groups.entry(group).or_insert_with(|| Canon::new(group))
+    }
+
+    /// The history of a group, if anything was applied in it.
+    pub(crate) fn get(&self, group: GroupId) -> Option<&Canon> {
+        self.groups.get(&group)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupId, &Canon)> {
+        self.groups.iter().map(|(group, canon)| (*group, canon))
+    }
+}
