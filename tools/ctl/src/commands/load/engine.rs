@@ -25,7 +25,7 @@ const ANSWERS_PER_TURN: usize = 256;
 const WAIT_FOR_MORE: Duration = Duration::from_millis(5);
 /// Longest wait for an answer: progress is shown in between.
 const WAIT: Duration = Duration::from_millis(100);
-/// Longest wait for input while nothing is under way: the connection is served in between.
+/// Longest wait for input while nothing is under way: progress is shown in between.
 const WAIT_FOR_INPUT: Duration = Duration::from_millis(500);
 
 /// How a line's operation ended, and after how many attempts.
@@ -175,6 +175,9 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
                 let (flight, put) = Flight::new(number, key.clone(), value, span);
                 self.bytes += flight.key.len() + flight.value.len();
                 self.keys.insert(key);
+                if self.flights.is_empty() {
+                    self.last = Some(now());
+                }
                 self.submit(flight, put)?;
             }
         }
@@ -185,9 +188,6 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
     fn submit(&mut self, mut flight: Flight, operation: Operation) -> Result<(), Error> {
         let error = match self.pipe.submit(operation) {
             Ok(id) => {
-                if self.flights.is_empty() {
-                    self.last = Some(now());
-                }
                 self.flights.insert(id, flight);
                 return Ok(());
             }
@@ -241,6 +241,7 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
 
     fn done(&mut self, flight: &Flight) {
         self.note_silence();
+        self.last = Some(now());
         self.report.lines += 1;
         self.report.bytes += (flight.key.len() + flight.value.len()) as u64;
         self.report.input_bytes += flight.span;
@@ -299,12 +300,9 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
         }
     }
 
-    /// A line came to its end, good or bad.
     fn note_silence(&mut self) {
-        let now = now();
-        let silence = self.last.map_or(Duration::ZERO, |last| now - last);
+        let silence = self.last.map_or(Duration::ZERO, |last| now() - last);
         self.report.longest_silence = self.report.longest_silence.max(silence);
-        self.last = Some(now);
     }
 
     fn silence(&self) -> Duration {

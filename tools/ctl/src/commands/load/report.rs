@@ -121,11 +121,14 @@ impl Report {
             let lines = count(self.unknown.len() as u64, "line");
             text.push_str(&format!("\n{lines} may have been written, the first is line {number}{write}"));
         }
-        if let Some(first) = self.first_missing {
-            text.push_str(&format!(
-                "\nall lines before {first} are loaded, but for bad ones; of those from there on some are. To load them \
-                 (again): tail -n +{first} {file} | haystackctl load -"
-            ));
+        if matches!(&self.stop, Some(Stop { error: Error::HistoryForked { .. }, .. })) {
+            text.push_str("\nwhat was loaded may be lost with the old history: load the whole file again");
+        } else if let Some(first) = self.first_missing {
+            let before = match first {
+                1 => "some lines may be loaded".to_owned(),
+                _ => format!("all lines before {first} are loaded, but for bad ones, and perhaps some after"),
+            };
+            text.push_str(&format!("\n{before}. To go on: tail -n +{first} {file} | haystackctl load -"));
         }
         text
     }

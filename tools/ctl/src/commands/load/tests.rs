@@ -8,13 +8,13 @@ use haystack_client::{
     Answer, Effect, Error, Expect, GroupId, LogIndex, Operation, Refusal, Ticket, Version, Versioned, Wait,
     Write,
 };
-use haystack_wire::ids::SessionId;
+use haystack_wire::ids::{HistoryId, SessionId};
 use haystack_wire::rng::Rng;
 use serde_json::json;
 
 use super::engine::{End, Engine, Pipe, Watcher};
 use super::input::{self, Batch};
-use super::report::Report;
+use super::report::{Report, Stop};
 use crate::failure::{Exit, Failure};
 
 /// What goes wrong in a [`Fake`], each in this part of the operations.
@@ -168,10 +168,6 @@ impl Pipe for Fake {
         let outcome = self.answer(number, operation);
         Ok(Some((number, outcome, 1 + self.rng.below(2) as u32)))
     }
-
-    fn tend(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
 }
 
 #[derive(Default)]
@@ -311,6 +307,15 @@ fn a_socket_that_fails_leaves_the_lines_under_way_unknown() {
     assert!(report.unknown.is_sorted_by_key(|line| line.number));
     assert_eq!(report.exit(None), Exit::Unknown);
     assert!(matches!(report.stop.unwrap().error, Error::Io { .. }));
+}
+
+#[test]
+fn after_a_recovery_with_data_loss_the_whole_file_is_to_be_loaded_again() {
+    let error = Error::HistoryForked { history: HistoryId(1), ticket: None, maybe_applied: false };
+    let report =
+        Report { first_missing: Some(9), stop: Some(Stop { number: 9, error }), ..Report::default() };
+    let said = report.text(Some(&Failure::new(Exit::Refused, "forked")), "f");
+    assert!(said.contains("load the whole file again") && !said.contains("tail"), "{said}");
 }
 
 #[test]
