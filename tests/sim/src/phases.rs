@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use haystack_core::group::Group;
-use haystack_core::node::Node;
 use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::message::directory::Standing;
 
@@ -48,12 +47,7 @@ impl World {
             self.begin_storm();
         } else {
             let founded = self.reach(FOUNDED_WITHIN, World::serves)?;
-            ensure!(
-                founded,
-                Live,
-                "the cluster does not serve after 3 s although nothing is wrong: {}",
-                self.scene()
-            );
+            ensure!(founded, Live, "the cluster does not serve after 3 s although nothing is wrong: {}", self.scene());
             self.begin_storm();
         }
         let ends = (self.queue.now() + self.scenario.storm).min(until);
@@ -100,19 +94,14 @@ impl World {
             self.run(healed_at + 2 * SECONDS)?;
             return self.rest_clients(healed_at);
         }
-        let leads = self.reach(LEADER_WITHIN, |world| world.has_leaders(&core))?;
+        let leads = self.reach(LEADER_WITHIN, World::has_leaders)?;
         ensure!(leads, Live, "no leader 2 s after the core {core:?} healed: {}", self.scene());
         self.coverage.add("live", "leader_after_ms", (self.queue.now() - healed_at) / MILLIS);
         self.run(healed_at + LOAD_GOES_ON)?;
         self.rest_clients(healed_at)?;
         let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
         let answered = self.reach(left, World::is_answered)?;
-        ensure!(
-            answered,
-            Live,
-            "operations without an answer 10 s after the core {core:?} healed: {}",
-            self.scene()
-        );
+        ensure!(answered, Live, "operations without an answer 10 s after the core {core:?} healed: {}", self.scene());
         self.audit(healed_at)?;
         ensure!(self.is_answered(), Live, "reads after healing have no answer: {}", self.scene());
         let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
@@ -155,13 +144,12 @@ impl World {
     /// Whether every daemon is up and every group has a leader.
     fn serves(&self) -> bool {
         self.daemons().all(|at| self.hosts[at].daemon().is_some_and(|daemon| daemon.node.map().is_some()))
-            && self.has_leaders(&self.daemons().collect())
+            && self.has_leaders()
     }
 
     fn cluster(&self) -> Cluster {
         let nodes = self.daemons().filter_map(|at| self.hosts[at].daemon());
-        let replicas =
-            nodes.filter_map(|daemon| Some(daemon.node.groups().next()?.replicas().to_vec())).next();
+        let replicas = nodes.filter_map(|daemon| Some(daemon.node.groups().next()?.replicas().to_vec())).next();
         replicas.map_or(Cluster::Unfounded, Cluster::Founded)
     }
 
@@ -200,21 +188,18 @@ impl World {
         }
     }
 
-    /// Whether every group has a leader, in the core or not, that the core trusts.
-    fn has_leaders(&self, core: &BTreeSet<usize>) -> bool {
+    /// Whether every group has a leader, of the core or not, that a majority of the replicas trusts.
+    fn has_leaders(&self) -> bool {
         let running = self.daemons().filter(|at| self.hosts[*at].runs());
-        let nodes: Vec<_> =
-            running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
-        let core: Vec<_> =
-            core.iter().filter_map(|at| self.hosts[*at].daemon()).map(|daemon| &daemon.node).collect();
+        let nodes: Vec<_> = running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
         (0..=self.scenario.partitions).map(GroupId).all(|id| {
+            let groups = || nodes.iter().filter_map(|node| node.groups().find(|group| group.id() == id));
+            let trust = |leader: NodeId| {
+                groups().filter_map(Group::leader).filter(|trusted| trusted.node == leader).count()
+            };
             nodes.iter().any(|node| {
                 let leads = node.groups().any(|group| group.id() == id && group.leads());
-                let trusts = |other: &&&Node| {
-                    let group = other.groups().find(|group| group.id() == id);
-                    group.and_then(Group::leader).is_some_and(|leader| leader.node == node.id())
-                };
-                leads && core.iter().filter(trusts).count() * 2 > core.len()
+                leads && trust(node.id()) * 2 > self.scenario.daemons
             })
         })
     }
@@ -231,8 +216,7 @@ impl World {
         (0..=self.scenario.partitions).map(GroupId).all(|id| {
             let len = self.record.canons.get(id).map_or(0, crate::check::canon::Canon::len);
             living.iter().filter(|at| hosts.contains(at)).all(|at| {
-                let group =
-                    self.hosts[*at].daemon().and_then(|daemon| daemon.node.groups().find(|g| g.id() == id));
+                let group = self.hosts[*at].daemon().and_then(|daemon| daemon.node.groups().find(|g| g.id() == id));
                 group.is_some_and(|group| group.broadcast().applied().0 == len)
             })
         })

@@ -236,6 +236,8 @@ impl World {
         config.keys = self.cluster_keys.clone();
         config.partitions = self.scenario.partitions;
         config.limits = self.scenario.limits;
+        config.links = self.scenario.links;
+        config.buggify = self.scenario.buggify;
         config.session_ttl = self.scenario.session_ttl;
         config.observe = true;
         config.mutations = self.mutations;
