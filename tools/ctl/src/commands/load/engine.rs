@@ -240,10 +240,7 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
     }
 
     fn done(&mut self, flight: &Flight) {
-        let now = now();
-        let silence = self.last.map_or(Duration::ZERO, |last| now - last);
-        self.report.longest_silence = self.report.longest_silence.max(silence);
-        self.last = Some(now);
+        self.note_silence();
         self.report.lines += 1;
         self.report.bytes += (flight.key.len() + flight.value.len()) as u64;
         self.report.input_bytes += flight.span;
@@ -275,6 +272,7 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
     }
 
     fn stop(&mut self, number: u64, error: Error) {
+        self.note_silence();
         self.report.stop.get_or_insert(Stop { number, error });
     }
 
@@ -299,6 +297,14 @@ impl<'a, P: Pipe, W: Watcher> Engine<'a, P, W> {
             self.note_first_missing(next);
             self.stop(next, error);
         }
+    }
+
+    /// A line came to its end, good or bad.
+    fn note_silence(&mut self) {
+        let now = now();
+        let silence = self.last.map_or(Duration::ZERO, |last| now - last);
+        self.report.longest_silence = self.report.longest_silence.max(silence);
+        self.last = Some(now);
     }
 
     fn silence(&self) -> Duration {

@@ -6,6 +6,7 @@ use haystack_client::{Error, Ticket};
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
+use crate::output::count;
 
 /// Bad lines that are told one by one; of the others only the number is.
 pub(crate) const BAD_LINES_TOLD: usize = 100;
@@ -93,12 +94,12 @@ impl Report {
         let seconds = self.elapsed.as_secs_f64();
         let rate = self.lines as f64 / seconds.max(0.001);
         let mut text = format!(
-            "loaded {} ({} bytes of keys and values) in {seconds:.2} s, {rate:.0} lines/s; {}, {} of unknown outcome \
-             asked about; longest time without a success: {} ms",
+            "loaded {} ({} bytes of keys and values) in {seconds:.2} s, {rate:.0} lines/s; {}, {} asked for; longest \
+             time without a success: {} ms",
             count(self.lines, "line"),
             self.bytes,
-            count(self.retries, "retry").replace("retrys", "retries"),
-            self.settled,
+            if self.retries == 1 { "1 retry".to_owned() } else { format!("{} retries", self.retries) },
+            count(self.settled, "lost answer"),
             self.longest_silence.as_millis(),
         );
         if self.blank > 0 {
@@ -113,18 +114,18 @@ impl Report {
         if let (Some(stop), Some(at)) = (stop, &self.stop) {
             text.push_str(&format!("\nSTOPPED at line {}: {}", at.number, stop.message));
         }
-        for UnknownLine { number, ticket } in self.unknown.iter().take(BAD_LINES_TOLD) {
+        if let Some(UnknownLine { number, ticket }) = self.unknown.iter().min_by_key(|line| line.number) {
             let write = ticket.as_ref().map_or_else(String::new, |ticket| {
                 format!(" (session {}.{}, number {})", ticket.session.group, ticket.session.index, ticket.seq)
             });
-            text.push_str(&format!("\nline {number} may have been written{write}"));
+            let lines = count(self.unknown.len() as u64, "line");
+            text.push_str(&format!("\n{lines} may have been written, the first is line {number}{write}"));
         }
         if let Some(first) = self.first_missing {
-            let missing = self.missing;
             text.push_str(&format!(
-                "\nall lines before {first} are loaded; of those after it {missing} that were under way are surely not"
+                "\nall lines before {first} are loaded, but for bad ones; of those from there on some are. To load them \
+                 (again): tail -n +{first} {file} | haystackctl load -"
             ));
-            text.push_str(&format!("\nto go on: tail -n +{first} {file} | haystackctl load -"));
         }
         text
     }
@@ -146,6 +147,7 @@ impl Report {
             "bad_lines": self.malformed + self.refused,
             "problems": self.bad.iter().map(|(line, problem)| json!({ "line": line, "message": problem }))
                 .collect::<Vec<_>>(),
+            "missing_lines": self.missing,
             "unknown_lines": self.unknown.iter().map(unknown_json).collect::<Vec<_>>(),
             "first_missing": self.first_missing,
             "stopped": stopped,
@@ -161,8 +163,4 @@ fn unknown_json(unknown: &UnknownLine) -> Value {
         "session": unknown.ticket.as_ref().map(session),
         "number": unknown.ticket.as_ref().map(|ticket| ticket.seq),
     })
-}
-
-fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
