@@ -6,7 +6,6 @@ mod codec;
 
 use bytes::Bytes;
 
-
 use crate::ids::{Epoch, GroupId, HistoryId, LogIndex, NodeId, SessionId, Slot, Version, ViewId};
 
 /// Longest key: 64 KiB.
