@@ -123,7 +123,9 @@ impl World {
         };
         let both = |a: usize, b: usize| [(a, b), (b, a)];
         Some(match fault {
-            Fault::CutOneWay => cut(vec![if self.nemesis.dice.coin() { (victim, other) } else { (other, victim) }]),
+            Fault::CutOneWay => {
+                cut(vec![if self.nemesis.dice.coin() { (victim, other) } else { (other, victim) }])
+            }
             Fault::CutBothWays => cut(both(victim, other).to_vec()),
             Fault::Deafen => cut(all.filter(|host| *host != victim).map(|host| (host, victim)).collect()),
             Fault::Mute => cut(all.filter(|host| *host != victim).map(|host| (victim, host)).collect()),
@@ -143,11 +145,12 @@ impl World {
             Fault::Chain => {
                 let mut row: Vec<usize> = daemons.collect();
                 self.nemesis.dice.shuffle(&mut row);
-                cut(pairs(row.len()).filter(|(a, b)| a.abs_diff(*b) > 1).map(|(a, b)| (row[a], row[b])).collect())
+                cut(pairs(row.len())
+                    .filter(|(a, b)| a.abs_diff(*b) > 1)
+                    .map(|(a, b)| (row[a], row[b]))
+                    .collect())
             }
-            Fault::Star => cut(
-                pairs(daemons.len()).filter(|(a, b)| *a != victim && *b != victim).collect(),
-            ),
+            Fault::Star => cut(pairs(daemons.len()).filter(|(a, b)| *a != victim && *b != victim).collect()),
             Fault::RandomCuts => {
                 let ppm = self.nemesis.dice.range(100_000, 600_000) as Ppm;
                 cut(pairs(daemons.len()).filter(|_| self.nemesis.dice.chance(ppm)).collect())
@@ -160,7 +163,9 @@ impl World {
                 let ppm = self.nemesis.dice.range(300_000, 1_000_000) as Ppm;
                 vec![(victim, other, Trouble::Lossy(ppm))]
             }
-            Fault::Slow => vec![(victim, other, Trouble::Slow(self.nemesis.dice.magnitude(MILLIS, 2 * SECONDS)))],
+            Fault::Slow => {
+                vec![(victim, other, Trouble::Slow(self.nemesis.dice.magnitude(MILLIS, 2 * SECONDS)))]
+            }
             Fault::SlowHost => {
                 let nanos = self.nemesis.dice.magnitude(MILLIS, SECONDS);
                 all.filter(|host| *host != victim).map(|host| (victim, host, Trouble::Slow(nanos))).collect()
@@ -239,7 +244,9 @@ impl World {
         let alive: Vec<usize> = self.daemons().filter(|at| self.hosts[*at].daemon().is_some()).collect();
         if self.nemesis.dice.chance(self.scenario.at_leader) {
             let leads = |at: &usize| {
-                self.hosts[*at].daemon().is_some_and(|daemon| daemon.node.groups().any(haystack_core::group::Group::leads))
+                self.hosts[*at]
+                    .daemon()
+                    .is_some_and(|daemon| daemon.node.groups().any(haystack_core::group::Group::leads))
             };
             let leaders: Vec<usize> = alive.iter().copied().filter(leads).collect();
             if let Some(leader) = self.nemesis.dice.pick(&leaders) {
@@ -258,7 +265,8 @@ impl World {
             let dice = &mut self.nemesis.dice;
             let at = dice.index(self.packets.kept.len());
             let Some(old) = self.packets.kept.get(at).cloned() else { break };
-            let to = if dice.chance(900_000) { usize::from(old.to) } else { dice.index(self.hosts.len() - 1) };
+            let to =
+                if dice.chance(900_000) { usize::from(old.to) } else { dice.index(self.hosts.len() - 1) };
             let from = if dice.chance(900_000) { usize::from(old.from) } else { self.hosts.len() - 1 };
             let when = now + dice.below(SECONDS);
             self.inject(when, from, to, &old.bytes);

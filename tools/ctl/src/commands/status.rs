@@ -12,10 +12,10 @@ use crate::context::{Context, say};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use health::Health;
-use survey::survey;
+
 use view::View;
 
-pub(crate) use survey::ask_each;
+pub(crate) use survey::{ask_each, survey};
 
 /// Time between two looks at a cluster that is waited for (judgement: below what people notice).
 const LOOK_PERIOD: Duration = Duration::from_millis(100);

@@ -51,7 +51,7 @@ fn ask(
 ) -> Result<AdminReply, Error> {
     let limit = Limit::of(limit);
     let mut connection = Connection::connect(options)?;
-    let first = connection.connected().next();
+    let first = connection.connected().into_iter().next();
     let (node, _) = first.ok_or(Error::Unreachable(Wait::Connection))?;
     connection.set_timeout(limit.left());
     connection.admin(AdminTarget::Node(node), request)
