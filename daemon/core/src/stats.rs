@@ -29,13 +29,13 @@ impl Stats {
     /// The counters by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
-            ("node.drop.malformed", self.drop_malformed),
-            ("node.drop.not_a_peer", self.drop_not_a_peer),
-            ("node.drop.no_group", self.drop_no_group),
-            ("node.drop.stranger", self.drop_stranger),
-            ("node.drop.backpressure", self.drop_backpressure),
-            ("node.drop.no_link", self.drop_no_link),
-            ("node.drop.reply", self.drop_reply),
+            ("node.drop_malformed", self.drop_malformed),
+            ("node.drop_not_a_peer", self.drop_not_a_peer),
+            ("node.drop_no_group", self.drop_no_group),
+            ("node.drop_stranger", self.drop_stranger),
+            ("node.drop_backpressure", self.drop_backpressure),
+            ("node.drop_no_link", self.drop_no_link),
+            ("node.drop_reply", self.drop_reply),
             ("node.requests", self.requests),
             ("node.forwarded", self.forwarded),
             ("node.applied", self.applied),

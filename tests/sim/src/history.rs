@@ -67,14 +67,6 @@ impl Op {
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self.status, Status::Pending | Status::Unknown)
     }
-
-    /// Whether it is a write, and which value it sets.
-    pub(crate) const fn writes(&self) -> Option<Value> {
-        match self.action {
-            Action::Put(value) | Action::Cas { new: value, .. } => Some(value),
-            Action::Get | Action::Delete => None,
-        }
-    }
 }
 
 /// A mark of a fault.
@@ -106,7 +98,14 @@ impl History {
     }
 
     /// Notes the beginning of an operation; its number.
-    pub(crate) fn begin(&mut self, client: u32, key: u32, action: Action, length: usize, start: u64) -> usize {
+    pub(crate) fn begin(
+        &mut self,
+        client: u32,
+        key: u32,
+        action: Action,
+        length: usize,
+        start: u64,
+    ) -> usize {
         self.ops.push(Op {
             client,
             key,

@@ -160,13 +160,18 @@ impl Network {
         for from in (0..self.hosts).filter(|host| healed(*host)) {
             for to in (0..self.hosts).filter(|host| healed(*host)) {
                 let direction = &mut self.directions[from * self.hosts + to];
-                *direction = Direction { delay: direction.delay, last_arrival: direction.last_arrival, ..Direction::default() };
+                *direction = Direction {
+                    delay: direction.delay,
+                    last_arrival: direction.last_arrival,
+                    ..Direction::default()
+                };
             }
         }
     }
 
     /// Whether nothing passes from one host to another.
-    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+    #[cfg(test)]
+    fn is_cut(&self, from: usize, to: usize) -> bool {
         self.directions[from * self.hosts + to].cuts > 0
     }
 
@@ -236,7 +241,13 @@ mod tests {
     use super::*;
 
     fn calm() -> Weather {
-        Weather { delay: (1000, 9000), jitter: 500, bandwidth: 1_000_000_000, queue: 1_000_000, ..Weather::default() }
+        Weather {
+            delay: (1000, 9000),
+            jitter: 500,
+            bandwidth: 1_000_000_000,
+            queue: 1_000_000,
+            ..Weather::default()
+        }
     }
 
     fn network(weather: Weather) -> Network {

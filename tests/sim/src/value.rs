@@ -12,12 +12,11 @@ fn filler(value: Value, at: usize) -> u8 {
 
 /// The bytes of a value: `v<number>/<length>:` and a pattern up to `length`, at least the words themselves.
 pub(crate) fn encode(value: Value, length: usize) -> Bytes {
-    let mut words = name(value, length);
-    let shortest = words.len() + 1;
-    if length < shortest {
-        words = name(value, shortest);
+    let mut length = length;
+    while name(value, length).len() >= length {
+        length += 1;
     }
-    let mut bytes = words.into_bytes();
+    let mut bytes = name(value, length).into_bytes();
     bytes.push(b':');
     let from = bytes.len();
     bytes.extend((from..length).map(|at| filler(value, at)));
@@ -46,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_value_is_read_back_whole_or_not_at_all() {
-        for (value, length) in [(1, 0), (7, 8), (u64::MAX, 0), (12, 64), (99, 100_000)] {
+        for (value, length) in [(1, 0), (7, 8), (u64::MAX, 0), (100_000, 9), (12, 64), (99, 100_000)] {
             let bytes = encode(value, length);
             assert!(bytes.len() >= length);
             assert_eq!(decode(&bytes), Some(value));

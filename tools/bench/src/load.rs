@@ -36,6 +36,8 @@ pub(crate) struct Load {
     pub(crate) value: usize,
     /// Different keys.
     pub(crate) keys: u64,
+    /// Operations after which it ends, even before its time.
+    pub(crate) operations: u64,
     /// Shares of get, put and cas, which add up to anything above 0.
     pub(crate) mix: (u32, u32, u32),
     /// How long.
@@ -145,7 +147,7 @@ impl Fleet {
                 self.submit(load, member, slot, now())?;
             }
         }
-        while begin.elapsed() < load.duration {
+        while begin.elapsed() < load.duration && measured.done < load.operations {
             self.turn(now)?;
             for member in 0..self.members.len() {
                 while let Some(completion) = self.members[member].client.poll_completion() {
@@ -185,7 +187,7 @@ impl Fleet {
         let pick = self.rng.below(u64::from(get + put + cas).max(1)) as u32;
         self.counter += 1;
         let counter = self.counter;
-        let key = || Bytes::from(format!("bench-key-{:06}", counter % load.keys.max(1)));
+        let key = || Bytes::from(format!("bench-k-{:08}", counter % load.keys.max(1)));
         let operation = if pick < get {
             Operation::get(key())
         } else {

@@ -1,5 +1,6 @@
 //! `haystack-bench`: closed-loop load on a cluster, and the floor that the kernel sets, in one run.
 
+mod compare;
 mod floor;
 mod load;
 mod relay;
@@ -20,6 +21,9 @@ use structopt::StructOpt;
 enum Command {
     /// Closed-loop load on a running cluster
     Load(LoadOptions),
+    /// Ours beside the floor, on a local cluster of its own, as a table; pin it to one core by
+    /// `taskset -c 1 chrt -r 5`
+    Compare(CompareOptions),
     /// A bare UDP relay in the pattern of a replicated write: client, leader, two followers, leader, client
     Floor(FloorOptions),
     #[structopt(setting = structopt::clap::AppSettings::Hidden)]
@@ -83,6 +87,16 @@ struct FloorOptions {
 }
 
 #[derive(StructOpt)]
+struct CompareOptions {
+    /// First of three UDP ports on 127.0.0.1 for the floor
+    #[structopt(long, default_value = "7480")]
+    port: u16,
+    /// Seconds for each measurement
+    #[structopt(long, default_value = "5")]
+    duration: f64,
+}
+
+#[derive(StructOpt)]
 struct RelayOptions {
     #[structopt(long)]
     listen: SocketAddr,
@@ -95,6 +109,7 @@ struct RelayOptions {
 fn main() -> ExitCode {
     let result = match Command::from_args() {
         Command::Load(options) => load(&options),
+        Command::Compare(options) => compare::run(options.port, options.duration),
         Command::Floor(options) => floor(&options),
         Command::Relay(options) if options.follower.is_empty() => {
             relay::follower(options.listen).map_err(|error| error.to_string())
@@ -137,6 +152,7 @@ fn load(options: &LoadOptions) -> Result<(), String> {
         outstanding: options.outstanding,
         value: options.value,
         keys: options.keys,
+        operations: u64::MAX,
         mix: (options.get, options.put, options.cas),
         duration: Duration::from_secs_f64(options.duration),
         client,

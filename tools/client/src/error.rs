@@ -146,6 +146,8 @@ pub enum Usage {
 /// What an operation waited for last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
+    /// Nothing: its time was over at the start.
+    Nothing,
     /// A daemon that answers at all.
     Connection,
     /// A daemon that knows the partition map: the cluster may not be founded yet.
@@ -165,6 +167,7 @@ pub enum Wait {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Nothing => f.write_str("nothing, as the time was over at the start"),
             Self::Connection => f.write_str("a daemon to answer"),
             Self::Map => f.write_str("the partition map (is the cluster founded?)"),
             Self::Session(group) => write!(f, "a client session of partition {group}"),

@@ -1,19 +1,27 @@
 //! Putting a message together from its pieces.
 
-use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use crc32fast::Hasher;
 
 use super::ranges::RangeSet;
 use crate::frame::Part;
 
-/// Memory is taken in steps of this many bytes, when something arrives for them, and never from a total that the
-/// sender announced (LINKS, classes).
-const CHUNK_BYTES: usize = 64 << 10;
+/// Memory is taken in steps of at least this many bytes once a message is that long, when something arrives for it, and
+/// never from a total that the sender announced (LINKS, classes).
+const STEP_BYTES: usize = 64 << 10;
 
 /// A message of which some pieces are here.
+///
+/// Pieces come almost in order, so the message grows at its end, and its CRC with it; what comes early waits aside.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
-    /// Bytes from `index * CHUNK_BYTES` on.
-    chunks: Vec<Vec<u8>>,
+    /// The message up to the first byte that is missing.
+    head: Vec<u8>,
+    crc: Hasher,
+    /// Pieces behind that byte, by their offset.
+    early: BTreeMap<usize, Vec<u8>>,
     received: RangeSet,
     /// Length and CRC-32, known with the last piece.
     end: Option<(usize, u32)>,
@@ -45,32 +53,35 @@ impl Assembly {
         }
         let mut new = 0;
         self.received.insert(offset as u64..end as u64, |fresh| new += (fresh.end - fresh.start) as usize);
-        if new > 0 {
-            self.write(offset, payload);
+        if new == 0 {
+            return Ok(0);
+        }
+        if offset > self.head.len() {
+            let known = self.early.entry(offset).or_default();
+            if known.len() < payload.len() {
+                *known = payload.to_vec();
+            }
+            return Ok(new);
+        }
+        self.append(offset, payload);
+        while let Some(first) = self.early.first_entry()
+            && *first.key() <= self.head.len()
+        {
+            let (offset, payload) = first.remove_entry();
+            self.append(offset, &payload);
         }
         Ok(new)
     }
 
-    fn write(&mut self, mut offset: usize, mut payload: &[u8]) {
-        while !payload.is_empty() {
-            let (index, start) = (offset / CHUNK_BYTES, offset % CHUNK_BYTES);
-            let (now, later) = payload.split_at(payload.len().min(CHUNK_BYTES - start));
-            if self.chunks.len() <= index {
-                self.chunks.resize_with(index + 1, Vec::new);
-            }
-            let chunk = &mut self.chunks[index];
-            if chunk.len() == start {
-                chunk.extend_from_slice(now);
-            } else {
-                let end = start + now.len();
-                if chunk.len() < end {
-                    chunk.resize(end, 0);
-                }
-                chunk[start..end].copy_from_slice(now);
-            }
-            offset += now.len();
-            payload = later;
+    /// Appends what of `payload`, which begins within or right behind the head, is not in it yet.
+    fn append(&mut self, offset: usize, payload: &[u8]) {
+        let Some(fresh) = payload.get(self.head.len() - offset..) else { return };
+        let missing = (self.head.len() + fresh.len()).saturating_sub(self.head.capacity());
+        if missing > 0 && self.head.len() >= STEP_BYTES {
+            self.head.reserve_exact(missing.max(STEP_BYTES).max(self.head.len() / 2));
         }
+        self.head.extend_from_slice(fresh);
+        self.crc.update(fresh);
     }
 
     /// Bytes received, each counted once.
@@ -80,27 +91,17 @@ impl Assembly {
 
     /// Whether no piece is missing.
     pub(super) fn is_complete(&self) -> bool {
-        let Some((total, _)) = self.end else { return false };
-        self.received.len() == 1 && self.received.first().is_some_and(|range| *range == (0..total as u64))
+        self.end.is_some_and(|(total, _)| self.head.len() == total)
     }
 
     /// The message.
     ///
     /// # Errors
     /// If it does not have the CRC that the sender told.
-    pub(super) fn finish(mut self) -> Result<Bytes, Contradiction> {
+    pub(super) fn finish(self) -> Result<Bytes, Contradiction> {
         let (total, crc) = self.end.ok_or(Contradiction)?;
-        let message = if self.chunks.len() == 1 {
-            Bytes::from(core::mem::take(&mut self.chunks[0]))
-        } else {
-            let mut whole = BytesMut::with_capacity(total);
-            for chunk in self.chunks {
-                whole.extend_from_slice(&chunk);
-            }
-            whole.freeze()
-        };
-        if message.len() == total && crc32fast::hash(&message) == crc {
-            Ok(message)
+        if self.head.len() == total && self.crc.finalize() == crc {
+            Ok(Bytes::from(self.head))
         } else {
             Err(Contradiction)
         }
@@ -147,8 +148,8 @@ mod tests {
     fn one_far_piece_takes_no_memory_for_what_is_missing() {
         let mut assembly = Assembly::default();
         assembly.insert(Part::Piece { offset: 16 << 20 }, &[7; 100]).unwrap();
-        let held: usize = assembly.chunks.iter().map(|chunk| chunk.capacity() + size_of::<Vec<u8>>()).sum();
-        assert!(held <= CHUNK_BYTES, "{held} bytes");
+        let early: usize = assembly.early.values().map(Vec::capacity).sum();
+        assert_eq!((assembly.head.capacity(), early), (0, 100));
     }
 
     #[test]

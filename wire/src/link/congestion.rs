@@ -115,3 +115,59 @@ impl Controller for NewReno {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acked(sent_ms: u64, bytes: u64) -> AckSample {
+        AckSample {
+            now: Instant::ZERO + Duration::from_millis(sent_ms + 10),
+            acked: bytes,
+            in_flight: bytes,
+            largest_sent_at: Instant::ZERO + Duration::from_millis(sent_ms),
+            app_limited: false,
+            delivery_rate: None,
+            min_rtt: None,
+        }
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn section_7_3_of_rfc_9002() {
+        let mut reno = NewReno::new(1200);
+        assert_eq!(reno.window(), 12_000);
+        reno.on_ack(&acked(1, 6000));
+        assert_eq!(reno.window(), 18_000, "slow start");
+        reno.on_ack(&AckSample { app_limited: true, ..acked(2, 6000) });
+        assert_eq!(reno.window(), 18_000, "unused room proves nothing");
+        assert!(reno.on_loss(at(20), at(10)));
+        assert!(!reno.on_loss(at(21), at(15)), "sent before the reduction: the same event");
+        assert_eq!(reno.window(), 9000);
+        reno.on_ack(&acked(19, 9000));
+        assert_eq!(reno.window(), 9000, "no growth in recovery");
+        reno.on_ack(&acked(30, 9000));
+        assert_eq!(reno.window(), 10_200, "a packet per window");
+        (0..9).for_each(|round| assert!(reno.on_loss(at(100 + 2 * round), at(99 + 2 * round)), "{round}"));
+        assert_eq!(reno.window(), 2400);
+    }
+
+    #[test]
+    fn spurious_losses_and_blackouts_are_undone() {
+        let mut reno = NewReno::new(1200);
+        reno.on_ack(&acked(1, 100_000));
+        reno.on_loss(at(20), at(10));
+        reno.on_spurious();
+        assert_eq!(reno.window(), 112_000);
+        reno.on_blackout();
+        reno.on_blackout();
+        assert_eq!(reno.window(), 2400);
+        reno.on_spurious();
+        assert_eq!(reno.window(), 112_000);
+        reno.on_spurious();
+        assert_eq!(reno.window(), 112_000);
+    }
+}

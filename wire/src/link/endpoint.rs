@@ -322,8 +322,8 @@ impl Endpoint {
         match link.handle_timeout(now, &mut context) {
             Ok(()) => {
                 let suspect = link.is_suspect(now);
+                // The next deadline is registered once it has sent what is due.
                 self.enqueue(id);
-                self.arm(id);
                 if suspect {
                     self.on_suspect(now, id);
                 }

@@ -456,3 +456,6 @@ impl Sent {
         self.acked.shrink();
     }
 }
+
+#[cfg(test)]
+mod tests;

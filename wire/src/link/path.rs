@@ -103,6 +103,7 @@ impl Path {
         if earlier.agreed.addr == self.agreed.addr {
             self.rtt = earlier.rtt;
             self.congestion = earlier.congestion;
+            self.received.inherit_loss(&earlier.received);
         }
     }
 

@@ -104,6 +104,11 @@ impl Received {
         ((u64::from(self.loss) * 1_000_000) >> 32) as u32
     }
 
+    /// Goes on with the estimate of an earlier association over the same path.
+    pub(super) const fn inherit_loss(&mut self, earlier: &Self) {
+        self.loss = earlier.loss;
+    }
+
     /// The packet just noted asks for an acknowledgement, at once if `immediate`.
     pub(super) fn elicit(&mut self, now: Instant, immediate: bool, rtt: &Rtt) {
         self.eliciting += 1;

@@ -193,7 +193,9 @@ impl Link {
         let Some(path) = self.path.as_deref_mut() else { return Ok(Heard::default()) };
         let mut heard = Heard::default();
         if refuse {
+            // Not noted, so not acknowledged: it comes again. A sign of life it is all the same.
             context.stats.drop_assembly_full += 1;
+            heard.alive = opened.packet_number >= path.received.next();
         } else {
             heard.alive = path.received.note(now, opened.packet_number);
         }

@@ -63,7 +63,7 @@ pub enum PeerMessage {
         /// The piece.
         bytes: Bytes,
     },
-    /// Founding, introduction, the partition map. Class 2.
+    /// Founding, introduction, the partition map. Class 1: an older introduction must not come after a newer one.
     Directory(DirectoryMessage),
     /// A client's request, sent on to where the forwarder believes the leader is. Class 2.
     Forward {

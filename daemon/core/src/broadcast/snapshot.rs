@@ -187,6 +187,15 @@ impl Broadcast {
         self.settle(now);
     }
 
+    /// The state machine has let `snapshot` go by itself: it is offered to nobody any more, and whoever was to get
+    /// it is planned for anew.
+    pub fn snapshot_dropped(&mut self, now: Instant, snapshot: SnapshotId) {
+        if self.snapshots.frozen.is_some_and(|frozen| frozen.id == snapshot) {
+            self.thaw();
+        }
+        self.settle(now);
+    }
+
     /// A Sync or an adoption stands on `snapshot`, which `from` has.
     pub(super) fn want(&mut self, from: NodeId, snapshot: SnapshotId) {
         if self.snapshots.fetched == Some(snapshot) || self.snapshots.wanted == Some((from, snapshot)) {

@@ -51,6 +51,9 @@ struct Seen {
     standing: Standing,
     cluster: Option<ClusterId>,
     founders_hash: u64,
+    /// The processes that ended before it began: what they said may still be on its way.
+    succeeds: Vec<NodeId>,
+    /// Whether it is linked and answers.
     up: bool,
 }
 
@@ -178,16 +181,23 @@ impl Founding {
 
     /// A peer has introduced itself over a link from `at`.
     pub fn on_introduce(&mut self, now: Instant, from: NodeId, at: SocketAddr, message: &DirectoryMessage) {
-        let DirectoryMessage::Introduce { info, standing, cluster, founders_hash, .. } = message else {
+        let DirectoryMessage::Introduce { info, standing, cluster, founders_hash, succeeds } = message else {
             return;
         };
         if info.node != from || from == self.me.node {
             return;
         }
+        if self.seen.values().any(|seen| seen.succeeds.contains(&from)) {
+            return;
+        }
         // One address has one process: the one that spoke last.
         self.seen.retain(|node, seen| *node == from || (seen.at != at && seen.info.addr != info.addr));
         if self.seen.len() >= SEEN_LIMIT && !self.seen.contains_key(&from) {
-            return;
+            // Strangers that went make room.
+            let Some(silent) = self.seen.iter().find(|(_, seen)| !seen.up).map(|(node, _)| *node) else {
+                return;
+            };
+            self.seen.remove(&silent);
         }
         let seen = Seen {
             info: info.clone(),
@@ -195,6 +205,7 @@ impl Founding {
             standing: *standing,
             cluster: *cluster,
             founders_hash: *founders_hash,
+            succeeds: succeeds.clone(),
             up: true,
         };
         self.seen.insert(from, seen);
@@ -205,6 +216,16 @@ impl Founding {
     pub fn on_down(&mut self, node: NodeId) {
         if let Some(seen) = self.seen.get_mut(&node) {
             seen.up = false;
+        }
+    }
+
+    /// A peer was heard from lately, or was not although its link stands.
+    pub fn on_heard(&mut self, now: Instant, node: NodeId, heard: bool) {
+        if let Some(seen) = self.seen.get_mut(&node)
+            && seen.up != heard
+        {
+            seen.up = heard;
+            self.reconsider(now);
         }
     }
 

@@ -99,6 +99,14 @@ impl Machine {
         }
     }
 
+    /// Whether this state is still frozen: a partition drops it when too much has changed since.
+    pub(super) fn is_frozen(&self, id: FrozenId) -> bool {
+        match self {
+            Self::Directory { frozen, .. } => frozen.as_ref().is_some_and(|(frozen, _)| *frozen == id),
+            Self::Data(store) => store.frozen() == Some(id),
+        }
+    }
+
     /// A piece of the frozen state.
     pub(super) fn piece(&mut self, id: FrozenId, offset: u64, limit: usize) -> Chunk {
         match self {

@@ -7,6 +7,8 @@ mod machine;
 mod outputs;
 mod reads;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -134,7 +136,9 @@ pub struct Group {
     shape: Shape,
     waiting: VecDeque<Waiting>,
     pending: Pending,
+    /// Only of the present leadership: what other leaders saw is not known here.
     activity: Activity,
+    session_ttl: Duration,
     reads: Reads,
     transfer: Transfer,
     /// For group 0 until the map is decided: what to found.
@@ -231,6 +235,7 @@ impl Group {
             waiting: VecDeque::new(),
             pending: Pending::default(),
             activity: Activity::new(config.session_ttl),
+            session_ttl: config.session_ttl,
             reads: Reads::default(),
             transfer: Transfer::default(),
             founding: None,
@@ -296,6 +301,11 @@ impl Group {
         matches!(self.broadcast.role(), Role::Leader { ready: true, .. })
     }
 
+    /// Another replica that is trusted to lead. The election may trust this one for a moment longer than it leads.
+    pub(super) fn leader_elsewhere(&self) -> Option<NodeId> {
+        self.leader.map(|ballot| ballot.node).filter(|leader| *leader != self.me)
+    }
+
     fn state(&self, now: Instant) -> election::State {
         let leading = match self.broadcast.role() {
             Role::Leader { ballot, .. } => Some(ballot),
@@ -348,7 +358,8 @@ impl Group {
 
     /// Who leads, for clients.
     pub fn hint(&self) -> RouteHint {
-        RouteHint { epoch: self.epoch, group: self.id, leader: self.leader.map(|ballot| ballot.node) }
+        let leader = if self.leads() { Some(self.me) } else { self.leader_elsewhere() };
+        RouteHint { epoch: self.epoch, group: self.id, leader }
     }
 
     /// Once per turn of the driver: everything proposed goes out in one Accept, all reads share one round.

@@ -11,7 +11,7 @@ use super::machine::Applied;
 use super::{Group, Out, Sink};
 use crate::directory::machine::DirectoryCommand;
 use crate::directory::placement::founding_map;
-use crate::store::{FrozenId, Pending};
+use crate::store::{Activity, FrozenId, Pending};
 use crate::{broadcast, election};
 
 impl Group {
@@ -90,6 +90,8 @@ impl Group {
                 // client asks again under the same number. Reads have no effect, so they are refused.
                 self.waiting.clear();
                 self.pending = Pending::default();
+                // Other leaders saw sessions at work that this one last saw long ago: each gets a whole idle time.
+                self.activity = Activity::new(self.session_ttl);
                 self.founding_proposed = false;
                 for read in self.reads.drain() {
                     self.refuse(read.origin, read.id, Refusal::NotLeader, sink);

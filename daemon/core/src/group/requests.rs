@@ -37,6 +37,9 @@ impl Group {
             return self.refuse(origin, id, Refusal::Malformed, sink);
         };
         if let RequestBody::Get { key, stale: true } = &request.body {
+            if let Err(refusal) = store.owned_slot(key) {
+                return self.refuse(origin, id, self.with_epoch(refusal), sink);
+            }
             let outcome = Outcome::Stale {
                 view: self.view,
                 at: self.broadcast.applied(),
@@ -47,7 +50,7 @@ impl Group {
             return Handled::Taken;
         }
         match self.broadcast.role() {
-            Role::Follower { .. } => return Handled::NotLeader(self.leader.map(|ballot| ballot.node)),
+            Role::Follower { .. } => return Handled::NotLeader(self.leader_elsewhere()),
             Role::Leader { ready: false, .. } => return self.refuse(origin, id, Refusal::NotReady, sink),
             Role::Leader { ready: true, .. } => {}
         }
@@ -77,10 +80,7 @@ impl Group {
                 self.reply(origin, id, outcome, sink);
                 return Handled::Taken;
             }
-            Err(Refusal::WrongGroup { slot, .. }) => {
-                return self.refuse(origin, id, Refusal::WrongGroup { slot, epoch: self.epoch }, sink);
-            }
-            Err(refusal) => return self.refuse(origin, id, refusal, sink),
+            Err(refusal) => return self.refuse(origin, id, self.with_epoch(refusal), sink),
         };
         match self.broadcast.propose(Entry { kind: EntryKind::Command, body: command }) {
             Ok(index) => {
@@ -105,6 +105,14 @@ impl Group {
         }
     }
 
+    /// The state machine knows its slots, but not the map.
+    fn with_epoch(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::WrongGroup { slot, .. } => Refusal::WrongGroup { slot, epoch: self.epoch },
+            refusal => refusal,
+        }
+    }
+
     pub(super) fn refuse(&self, origin: Origin, id: u64, refusal: Refusal, sink: &mut Sink) -> Handled {
         self.reply(origin, id, Outcome::Refused(refusal), sink);
         Handled::Taken
@@ -124,7 +132,11 @@ impl Group {
         let mut outcomes = Vec::with_capacity(asked.reads.len());
         for read in asked.reads {
             let outcome = match read.what {
-                reads::What::Get(key) => Outcome::Read { at, found: store.get(&key) },
+                // A key of another group is not absent: it is not ours to say.
+                reads::What::Get(key) => match store.owned_slot(&key) {
+                    Ok(_) => Outcome::Read { at, found: store.get(&key) },
+                    Err(refusal) => Outcome::Refused(self.with_epoch(refusal)),
+                },
                 reads::What::Scan { after, limit } => {
                     let (pairs, more) = store.scan(after.as_deref(), limit as usize);
                     Outcome::Page { at, pairs, more }

@@ -4,6 +4,8 @@ mod client;
 mod outbox;
 mod peer;
 mod status;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Boot, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
+use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
 use haystack_wire::message::directory::{PartitionMap, Standing};
@@ -32,6 +34,11 @@ use timers::{Source, Timers};
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// How often a node without a map, or whose peer may have a newer one, asks for it.
 const MAP_PULL_PERIOD: Duration = Duration::from_secs(1);
+/// How often a node lets those hear from it that share no group with it, so that both know who is there: thrice within
+/// the time after which a silent process counts as gone.
+const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_millis(300);
+/// Fair-loss messages that wait per link: questions and answers of a round in all of 1,024 groups, at their largest.
+const DATAGRAMS_WAITING: usize = 320;
 /// A process that its successor declares dead must have been silent for so long since the successor came.
 const SUCCESSION_SILENCE: Duration = Duration::from_secs(2);
 
@@ -138,6 +145,8 @@ pub type Transmission = Transmit;
 struct Remote {
     node: NodeId,
     role: Role,
+    /// Where it was when the link came up.
+    addr: SocketAddr,
 }
 
 /// A whole node.
@@ -160,6 +169,8 @@ pub struct Node {
     founding: Founding,
     groups: BTreeMap<GroupId, Group>,
     map: Option<PartitionMap>,
+    /// Leaders that answers to forwarded requests named, for groups of which this node has no replica.
+    routes: BTreeMap<GroupId, NodeId>,
     sink: Sink,
     outbox: Outbox,
     /// Groups that may have something to flush.
@@ -167,11 +178,14 @@ pub struct Node {
     timers: Timers,
     /// Predecessors declared dead by their successors, until they were silent long enough.
     succeeded: Vec<(NodeId, Instant)>,
+    /// Links that had no room for the newest introduction.
+    unintroduced: BTreeSet<LinkId>,
     leaderless: BTreeSet<GroupId>,
     ready: bool,
     stopping: Option<Instant>,
     stopped: bool,
-    waits_for: String,
+    /// Where this node stands and what it waits for, as last told.
+    word: (Standing, String),
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -190,7 +204,7 @@ impl Node {
                 network: config.network,
                 keys: config.keys.clone(),
                 accepts: true,
-                limits: link::Limits::default(),
+                limits: link::Limits { datagrams: DATAGRAMS_WAITING, ..link::Limits::default() },
             },
             now,
             rng.fork(),
@@ -205,16 +219,18 @@ impl Node {
             founding,
             groups: BTreeMap::new(),
             map: None,
+            routes: BTreeMap::new(),
             sink: Sink::new(),
             outbox: Outbox::default(),
             dirty: BTreeSet::new(),
             timers: Timers::default(),
             succeeded: Vec::new(),
+            unintroduced: BTreeSet::new(),
             leaderless: BTreeSet::new(),
             ready: false,
             stopping: None,
             stopped: false,
-            waits_for: String::new(),
+            word: (Standing::Founding, String::new()),
             events: VecDeque::new(),
             stats: Stats::default(),
             config,
@@ -225,6 +241,7 @@ impl Node {
             }
         }
         node.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
+        node.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));
         node.settle(now);
         node
     }
@@ -254,6 +271,11 @@ impl Node {
         self.map.as_ref()
     }
 
+    /// The cluster that this node belongs to, as far as that is persisted.
+    pub const fn cluster(&self) -> Option<ClusterId> {
+        self.founding.cluster()
+    }
+
     /// Where this node stands.
     pub const fn standing(&self) -> Standing {
         self.founding.standing()
@@ -279,6 +301,7 @@ impl Node {
                     }
                 }
                 Source::Map => self.pull_map(now),
+                Source::SignOfLife => self.give_signs_of_life(now),
                 Source::Links | Source::Stop => {}
             }
             self.settle(now);
@@ -380,7 +403,7 @@ impl Node {
     }
 
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
-        self.links.insert(link, Remote { node, role });
+        self.links.insert(link, Remote { node, role, addr });
         if role == Role::Peer {
             self.introduce(now, link);
             self.events.push_back(Event::Peer { node, addr, up: true });
@@ -391,6 +414,9 @@ impl Node {
     /// Groups whose messages a full link refused find out what is missing, and send it again.
     fn on_writable(&mut self, now: Instant, link: LinkId) {
         let Some(remote) = self.links.get(&link).copied() else { return };
+        if self.unintroduced.contains(&link) {
+            self.introduce(now, link);
+        }
         for id in self.outbox.unblocked(remote.node) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.writable(now, remote.node, &mut self.sink);
@@ -402,11 +428,10 @@ impl Node {
 
     fn on_down(&mut self, link: LinkId, node: NodeId) {
         let Some(remote) = self.links.remove(&link) else { return };
+        self.unintroduced.remove(&link);
         if remote.role == Role::Peer {
             self.founding.on_down(node);
-            if let Some(seen) = self.endpoint.remote(link) {
-                self.events.push_back(Event::Peer { node, addr: seen.addr, up: false });
-            }
+            self.events.push_back(Event::Peer { node, addr: remote.addr, up: false });
             info!(self.log, "peer is gone"; "peer" => node.short());
         }
     }
@@ -422,10 +447,13 @@ impl Node {
             self.drain_sink(now);
         }
         self.timers.set(Source::Founding, self.founding.poll_timeout());
-        let waits_for = self.founding.waits_for();
-        if waits_for != self.waits_for {
-            self.waits_for.clone_from(&waits_for);
-            self.events.push_back(Event::Standing { standing: self.founding.standing(), waits_for });
+        let word = (self.founding.standing(), self.founding.waits_for());
+        // A member that is not on disk as one yet waits for nobody, but is none either.
+        let settled = word.0 == Standing::Member || !word.1.is_empty();
+        if settled && word != self.word {
+            self.word.clone_from(&word);
+            let (standing, waits_for) = word;
+            self.events.push_back(Event::Standing { standing, waits_for });
         }
     }
 

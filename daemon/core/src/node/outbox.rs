@@ -7,16 +7,16 @@ use haystack_wire::Instant;
 use haystack_wire::codec::Encode;
 use haystack_wire::frame::Class;
 use haystack_wire::ids::{GroupId, NodeId};
-use haystack_wire::link::{Endpoint, SendError};
+use haystack_wire::link::{DATAGRAM_MAX_BYTES, Endpoint, SendError};
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::election::GroupHeartbeat;
 
 use crate::stats::Stats;
 
-/// Heartbeats of one datagram: at 80 bytes at most each they stay below the links' limit of 1,100.
-const HEARTBEATS_PER_DATAGRAM: usize = 13;
-/// Heartbeats of one reliable message (judgement: 20 KiB).
-const HEARTBEATS_PER_MESSAGE: usize = 256;
+/// Bytes of heartbeats in one datagram: with tag and count below the links' limit.
+const DATAGRAM_ROOM: usize = DATAGRAM_MAX_BYTES - 16;
+/// Bytes of heartbeats in one reliable message, well below the 16 KiB that class 0 takes (judgement).
+const MESSAGE_ROOM: usize = 8 << 10;
 
 /// What waits for the end of the turn.
 #[derive(Debug, Default)]
@@ -82,10 +82,10 @@ impl Outbox {
     pub(super) fn flush(&mut self, now: Instant, endpoint: &mut Endpoint, stats: &mut Stats) {
         for urgent in [true, false] {
             let boxes = core::mem::take(if urgent { &mut self.urgent } else { &mut self.heartbeats });
-            let most = if urgent { HEARTBEATS_PER_MESSAGE } else { HEARTBEATS_PER_DATAGRAM };
+            let room = if urgent { MESSAGE_ROOM } else { DATAGRAM_ROOM };
             for (to, mut heartbeats) in boxes {
                 while !heartbeats.is_empty() {
-                    let rest = heartbeats.split_off(most.min(heartbeats.len()));
+                    let rest = heartbeats.split_off(fitting(&heartbeats, room));
                     let bytes = self.encode(&PeerMessage::Heartbeats(heartbeats));
                     heartbeats = rest;
                     if urgent {
@@ -101,6 +101,15 @@ impl Outbox {
             }
         }
     }
+}
+
+/// How many of these heartbeats take at most `room` bytes; at least one. Their size grows with logs and ballots.
+fn fitting(heartbeats: &[GroupHeartbeat], room: usize) -> usize {
+    let sizes = heartbeats.iter().scan(0, |total, heartbeat| {
+        *total += heartbeat.encoded_len();
+        Some(*total)
+    });
+    sizes.take_while(|total| *total <= room).count().max(1)
 }
 
 /// Sends `bytes` if there is a link with room; every message between groups survives its loss.
@@ -120,4 +129,46 @@ pub(super) fn send(
         Err(_) => stats.drop_no_link += 1,
     }
     sent
+}
+
+#[cfg(test)]
+mod tests {
+    use haystack_wire::ids::{Ballot, LogIndex, ViewId};
+    use haystack_wire::message::election::{HEARTBEAT_MOST, HeartbeatAck, HeartbeatBody};
+
+    use super::*;
+
+    /// An answer whose numbers are as large as `magnitude` makes them.
+    fn answer(magnitude: u32) -> GroupHeartbeat {
+        let number = (1 << magnitude) - 1;
+        let ballot = |node| Ballot { n: number, priority: u32::MAX, node: NodeId([node; 16]) };
+        let ack = HeartbeatAck {
+            nonce: u64::MAX,
+            promised: ballot(1),
+            accepted_round: ballot(2),
+            len: LogIndex(number),
+            decided: LogIndex(number),
+            leader: ballot(3),
+            quorum_connected: true,
+            happy: true,
+        };
+        let (group, view) = (GroupId(1024), ViewId(u32::MAX));
+        GroupHeartbeat { group, view, body: HeartbeatBody::Answer(ack) }
+    }
+
+    #[test]
+    fn heartbeats_fit_their_datagrams_and_messages_however_large_their_numbers_are() {
+        for magnitude in [1, 13, 29, 60] {
+            let mut heartbeats = vec![answer(magnitude); 1025];
+            for room in [DATAGRAM_ROOM, MESSAGE_ROOM] {
+                let count = fitting(&heartbeats, room);
+                heartbeats.truncate(count);
+                let len = PeerMessage::Heartbeats(heartbeats.clone()).encoded_len();
+                assert!(len <= room + 16 && (room == MESSAGE_ROOM || len <= DATAGRAM_MAX_BYTES));
+                heartbeats = vec![answer(magnitude); 1025];
+                assert!(len + HEARTBEAT_MOST > room, "and none is left out");
+            }
+        }
+        assert_eq!(fitting(&[answer(60)], 1), 1);
+    }
 }

@@ -12,7 +12,7 @@ use haystack_wire::message::directory::{DirectoryMessage, Standing};
 use slog::info;
 
 use super::timers::Source;
-use super::{MAP_PULL_PERIOD, Node, SUCCESSION_SILENCE};
+use super::{MAP_PULL_PERIOD, Node, SIGN_OF_LIFE_PERIOD, SUCCESSION_SILENCE};
 use crate::group::Origin;
 
 impl Node {
@@ -132,15 +132,36 @@ impl Node {
     pub(super) fn introduce(&mut self, now: Instant, link: LinkId) {
         let message = PeerMessage::Directory(self.founding.introduction());
         let bytes = self.outbox.encode(&message);
-        if self.endpoint.send(now, link, Class::Client, bytes).is_err() {
+        // In order with the introductions before it; what a full link refuses is said when it has room.
+        if self.endpoint.send(now, link, Class::Broadcast, bytes).is_ok() {
+            self.unintroduced.remove(&link);
+        } else {
             self.stats.drop_backpressure += 1;
+            self.unintroduced.insert(link);
         }
     }
 
     pub(super) fn send_directory(&mut self, now: Instant, to: NodeId, message: DirectoryMessage) {
         let bytes = self.outbox.encode(&PeerMessage::Directory(message));
         // Founding asks again for what it needs.
-        let _ = super::outbox::send(now, &mut self.endpoint, &mut self.stats, to, Class::Client, bytes);
+        let _ = super::outbox::send(now, &mut self.endpoint, &mut self.stats, to, Class::Broadcast, bytes);
+    }
+
+    /// An empty heartbeat message to all that no group's heartbeats go to. Fair-loss, so that nothing piles up before
+    /// a dead link.
+    pub(super) fn give_signs_of_life(&mut self, now: Instant) {
+        self.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));
+        let bytes = self.outbox.encode(&PeerMessage::Heartbeats(Vec::new()));
+        let peers: Vec<_> =
+            self.peer_links().filter_map(|link| Some((link, self.links.get(&link)?.node))).collect();
+        for (link, node) in peers {
+            if !self.groups.values().any(|group| group.replicas().contains(&node)) {
+                let _ = self.endpoint.send_datagram(now, link, bytes.clone());
+            }
+            // A link outlives its process: founding must not take the one for the other.
+            self.founding.on_heard(now, node, self.hears(now, node));
+        }
+        self.settle(now);
     }
 
     /// Asks a member for the map, and looks after processes that were declared dead.

@@ -20,6 +20,8 @@ pub enum Source {
     Group(GroupId),
     /// The partition map may be behind.
     Map,
+    /// Processes that share no group with this one hear from it now and then.
+    SignOfLife,
     /// A stop that waits for others to take over.
     Stop,
 }

@@ -1,18 +1,20 @@
 //! Which sessions are in use, as far as the leader saw.
 
-use bytes::Bytes;
 use haystack_wire::ids::{LogIndex, SessionId};
-use haystack_wire::message::client::{Command, EXPIRE_LIMIT, RequestBody};
 use haystack_wire::time::{Duration, Instant};
+
+#[cfg(doc)]
+use haystack_wire::message::client::EXPIRE_LIMIT;
 
 use super::Store;
 use super::sessions::BySession;
 
-/// When sessions were last used. Volatile and of the leader alone: a new leader starts with an empty one, and so gives
-/// every session a whole idle time from when it first comes across it.
+/// When sessions were last used. Volatile and of the leader alone: every time that a node begins to lead it
+/// must start with an empty one (notes of an earlier reign know nothing of what sessions did under others), and
+/// so gives every session a whole idle time from when it first comes across it.
 ///
-/// The leader notes the session of every command that it admits, and every session that a decided entry opened. What it
-/// finds idle it may propose to expire; only that entry, when applied, ends a session.
+/// The leader notes the session of every command that it admits, and every session that a decided entry opened.
+/// What it finds idle it may propose to expire; only that entry, when applied, ends a session.
 #[derive(Debug)]
 pub struct Activity {
     idle: Duration,
@@ -32,15 +34,10 @@ impl Activity {
         self.last.insert(session, now);
     }
 
-    /// The body of an entry that expires idle sessions, if there are any among the next `budget` ones: see [`Self::idle`].
-    pub fn expiry(&mut self, now: Instant, store: &Store, budget: usize) -> Option<Bytes> {
-        let sessions = self.idle(now, store, budget.min(EXPIRE_LIMIT));
-        (!sessions.is_empty()).then(|| RequestBody::command(&Command::ExpireSessions { sessions }))
-    }
-
     /// Looks at up to `budget` sessions, going round, and returns those of them that are idle, which are forgotten
-    /// here: if the proposal to expire them fails, they are found again an idle time later. Call it about once a
-    /// second; with a budget of a hundredth of the sessions, an idle one is found within 100 s.
+    /// here (at most [`EXPIRE_LIMIT`] fit into one command): if the proposal to expire them fails, they are found
+    /// again an idle time later. Call it about once a second; with a budget of a hundredth of the sessions, an idle
+    /// one is found within 100 s.
     ///
     /// Sessions that came from another group in a split have no place in the command that expires sessions, and stay.
     pub fn idle(&mut self, now: Instant, store: &Store, budget: usize) -> Vec<LogIndex> {

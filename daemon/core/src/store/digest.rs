@@ -1,9 +1,10 @@
 //! The digest of a state, kept while the state changes.
 //!
-//! A state is a multiset of elements (records, sessions, remembered replies). Its digest is the sum, modulo 2^128,
-//! of the elements' xxh3-128 hashes: adding or removing one costs one addition, in any order, so the digest is at
-//! hand at every position of the log and for every snapshot without a pass over the state. Each kind of element
-//! has a tag of its own, and strings inside are hashed first, so that no two elements hash the same bytes. The hash finds errors, not forgers: who can write to the log is trusted.
+//! A state is a multiset of elements (records, sessions, remembered replies). Its digest is the sum, modulo
+//! 2^128, of the elements' xxh3-128 hashes: adding or removing one costs one addition, in any order, so the
+//! digest is at hand at every position of the log and for every snapshot without a pass over the state. Each
+//! kind of element has a tag of its own, and strings inside are hashed first, so that no two elements hash the
+//! same bytes. The hash finds errors, not forgers: who can write to the log is trusted.
 
 use haystack_wire::ids::{GroupId, SessionId, Slot, Version};
 use haystack_wire::message::client::{Effect, Versioned};
@@ -117,5 +118,66 @@ impl Digest {
 
     pub(super) fn remove_reply(&mut self, session: SessionId, remembered: &Remembered) {
         self.remove(reply(session, remembered));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use haystack_wire::ids::LogIndex;
+
+    use super::*;
+
+    /// Every field of every element counts: none of these differ in more than one.
+    #[test]
+    fn elements_that_differ_in_one_field_have_different_hashes() {
+        let version = |group, index| Version { group: GroupId(group), index: LogIndex(index) };
+        let id = |group, index| SessionId { group: GroupId(group), index: LogIndex(index) };
+        let found = |value: &'static str, version| {
+            Some(Versioned { value: Bytes::from_static(value.as_bytes()), version })
+        };
+        let mut hashes = Vec::new();
+        for (key, value, version) in [
+            ("k", "v", version(1, 1)),
+            ("l", "v", version(1, 1)),
+            ("k", "w", version(1, 1)),
+            ("kv", "", version(1, 1)),
+            ("", "kv", version(1, 1)),
+            ("k", "v", version(2, 1)),
+            ("k", "v", version(1, 2)),
+        ] {
+            hashes.push(KeyHash::new(key.as_bytes()).record(value.as_bytes(), version));
+        }
+        for (id, ack_below) in [(id(1, 1), 1), (id(2, 1), 1), (id(1, 2), 1), (id(1, 1), 2)] {
+            hashes.push(session(id, ack_below));
+        }
+        let effects = [
+            Effect::Written,
+            Effect::Deleted { previous: None },
+            Effect::Mismatch { actual: None },
+            Effect::Deleted { previous: found("v", version(1, 1)) },
+            Effect::Mismatch { actual: found("v", version(1, 1)) },
+            Effect::Mismatch { actual: found("w", version(1, 1)) },
+            Effect::Mismatch { actual: found("v", version(2, 1)) },
+            Effect::Mismatch { actual: found("v", version(1, 2)) },
+        ];
+        let mut answers = vec![Answer::NeverApplies];
+        for at in [1, 2] {
+            answers.extend(effects.iter().map(|effect| Answer::new(LogIndex(at), effect.clone())));
+        }
+        for answer in answers {
+            for (id, seq, slot) in
+                [(id(1, 1), 1, 1), (id(2, 1), 1, 1), (id(1, 2), 1, 1), (id(1, 1), 2, 1), (id(1, 1), 1, 2)]
+            {
+                hashes.push(reply(id, &Remembered { seq, slot: Slot(slot), answer: answer.clone() }));
+            }
+        }
+        for (group, first, last) in [(1, 1, 2), (2, 1, 2), (1, 0, 2), (1, 1, 3)] {
+            hashes.push(Digest::new(GroupId(group), Slot(first), Slot(last)).value());
+        }
+        let count = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), count);
     }
 }

@@ -99,7 +99,7 @@ impl Frozen {
     /// Keeps a session that is about to change, the first time.
     pub(super) fn save_touched(&mut self, id: SessionId, session: Option<&Session>) {
         if let Some(session) = session
-            && self.unsaved(id, session)
+            && self.unsaved(session)
         {
             self.save_session(id, session.clone());
         }
@@ -107,16 +107,16 @@ impl Frozen {
 
     /// Keeps a session that is no more.
     pub(super) fn save_session(&mut self, id: SessionId, session: Session) {
-        if self.unsaved(id, &session) {
+        if self.unsaved(&session) {
             let replies = session.replies.len() as u64 * REPLY_OVERHEAD;
             self.session_bytes += SESSION_OVERHEAD + replies + session.pinned;
             self.sessions.insert(id, session);
         }
     }
 
-    /// Whether a session is as it was when the snapshot was frozen: there already, and not changed since.
-    fn unsaved(&self, id: SessionId, session: &Session) -> bool {
-        session.touched < self.id.index && (id.group != self.group || id.index < self.id.index)
+    /// Whether a session is as it was when the snapshot was frozen. One that was opened since was touched since.
+    fn unsaved(&self, session: &Session) -> bool {
+        session.touched < self.id.index
     }
 
     /// Whether a record is as it was.
@@ -155,7 +155,7 @@ impl Frozen {
             };
             let saved = saved.next_if(|(saved, _)| **saved == id).map(|(_, session)| session);
             let live = live.next_if(|(live, _)| *live == id).map(|(_, session)| session);
-            let session = saved.or(live.filter(|session| self.unsaved(id, session)));
+            let session = saved.or(live.filter(|session| self.unsaved(session)));
             if let Some(session) = session {
                 write_session(id, session, &mut element, out);
             }

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use haystack_core::directory::machine::DirectoryCommand;
+use haystack_wire::codec::decode_whole;
 use haystack_wire::ids::{GroupId, LogIndex};
-use haystack_wire::message::client::{Effect, Outcome, Versioned};
+use haystack_wire::message::client::{Effect, Outcome, Pair, Versioned};
+use haystack_wire::message::directory::PartitionMap;
+use haystack_wire::slot::slot_of;
 
 use super::model::Model;
 use super::{Check, ensure};
@@ -80,7 +84,13 @@ impl Canon {
     }
 
     /// A client was told that its operation had this effect.
-    pub(crate) fn answered(&self, who: &str, session: super::SessionSeq, at: LogIndex, effect: &Effect) -> Check {
+    pub(crate) fn answered(
+        &self,
+        who: &str,
+        session: super::SessionSeq,
+        at: LogIndex,
+        effect: &Effect,
+    ) -> Check {
         let (id, seq) = session;
         ensure!(
             at.0 < self.len(),
@@ -104,6 +114,29 @@ impl Canon {
         Ok(())
     }
 
+    /// A client was told that these are the pairs after a key.
+    pub(crate) fn page(
+        &self,
+        who: &str,
+        after: Option<&[u8]>,
+        at: LogIndex,
+        pairs: &[Pair],
+        more: bool,
+    ) -> Check {
+        ensure!(at.0 <= self.len(), Log, "{who} read a page at {at}, which nobody reached");
+        let mut there = self.model.pairs(after, at.0);
+        for pair in pairs {
+            let next = there.next();
+            let same = next.as_ref().is_some_and(|(key, found)| {
+                **key == pair.key && found.value == pair.value && found.version == pair.version
+            });
+            ensure!(same, Linearizable, "{who} was given {:?} in a page at {at} and not {next:?}", pair.key);
+        }
+        let left = there.next().is_some();
+        ensure!(left == more, Linearizable, "{who} was told that {more} is true of more keys at {at}");
+        Ok(())
+    }
+
     /// A client was told that its read at `at` found this.
     pub(crate) fn read(&self, who: &str, key: &[u8], at: LogIndex, found: Option<&Versioned>) -> Check {
         ensure!(at.0 <= self.len(), Log, "{who} read at {at}, which nobody reached");
@@ -124,6 +157,8 @@ impl Canon {
 #[derive(Debug, Default)]
 pub(crate) struct Canons {
     groups: BTreeMap<GroupId, Canon>,
+    /// The partition map, by the directory's log.
+    map: Option<PartitionMap>,
 }
 
 impl Canons {
@@ -137,7 +172,23 @@ impl Canons {
         digest: u128,
         body: &Bytes,
     ) -> Check {
+        if group == GroupId::DIRECTORY
+            && self.map.is_none()
+            && let Ok(DirectoryCommand::Found(map)) = decode_whole(body, "directory command")
+        {
+            self.map = Some(map);
+        }
         self.groups.entry(group).or_insert_with(|| Canon::new(group)).applied(who, index, chain, digest, body)
+    }
+
+    /// The group that serves a key, once the directory's log says it.
+    pub(crate) fn group_of(&self, key: &[u8]) -> Option<GroupId> {
+        self.map.as_ref()?.group_of(slot_of(key))
+    }
+
+    /// The history of a group, begun if it was not yet: nothing applied is a history too.
+    pub(crate) fn group(&mut self, group: GroupId) -> &Canon {
+        self.groups.entry(group).or_insert_with(|| Canon::new(group))
     }
 
     /// The history of a group, if anything was applied in it.

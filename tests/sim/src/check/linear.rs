@@ -223,7 +223,9 @@ fn effect(call: &Call, held: Held) -> Option<Held> {
         (Action::Cas { expect, new }, Answer::Done(_) | Answer::Unknown) => {
             (expect == held).then_some(Some(new))
         }
-        (Action::Cas { expect, .. }, Answer::Mismatch(saw)) => (saw == held && expect != held).then_some(held),
+        (Action::Cas { expect, .. }, Answer::Mismatch(saw)) => {
+            (saw == held && expect != held).then_some(held)
+        }
         (Action::Get, _) | (Action::Delete, Answer::Mismatch(_)) => None,
     }
 }

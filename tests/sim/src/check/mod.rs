@@ -31,6 +31,8 @@ pub enum Property {
     Founding,
     /// After healing the cluster makes progress.
     Live,
+    /// Nobody is answered with more bytes than it sent before its address is validated.
+    Amplification,
     /// Byte caps hold.
     Memory,
     /// An assertion of the code under test.
@@ -51,6 +53,7 @@ impl fmt::Display for Property {
             Self::Definite => "DEFINITE",
             Self::Founding => "FOUNDING",
             Self::Live => "LIVE",
+            Self::Amplification => "AMP",
             Self::Memory => "MEM",
             Self::Assertion => "ASSERT",
             Self::Deterministic => "DETERMINISTIC",

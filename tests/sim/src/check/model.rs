@@ -1,6 +1,7 @@
 //! The dumb state machine: what a data group's log means, written as plainly as can be, to hold the store against.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use haystack_wire::codec::decode_whole;
@@ -34,6 +35,15 @@ pub(crate) struct Rare {
     pub(crate) sessions_ended: u64,
 }
 
+/// A write that took effect, a CAS that found something else included.
+#[derive(Clone, Debug)]
+pub(crate) struct Effective {
+    pub(crate) index: u64,
+    pub(crate) session: SessionId,
+    pub(crate) seq: u64,
+    pub(crate) write: Write,
+}
+
 /// The state that a log comes to, with all its past.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -42,9 +52,10 @@ pub(crate) struct Model {
     /// Every value that a key ever had, by the position of the write.
     keys: BTreeMap<Bytes, Vec<(u64, Option<Bytes>)>>,
     sessions: BTreeMap<SessionId, Session>,
+    /// Writes in the order in which they took effect.
+    pub(crate) writes: Vec<Effective>,
     /// What each numbered operation did, once and for ever.
     effects: BTreeMap<(SessionId, u64), Outcome>,
-    /// Expired sessions, for checks of answers.
     pub(crate) rare: Rare,
 }
 
@@ -56,6 +67,7 @@ impl Model {
             len: 0,
             keys: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            writes: Vec::new(),
             effects: BTreeMap::new(),
             rare: Rare::default(),
         }
@@ -69,19 +81,17 @@ impl Model {
         Some(Versioned { value: value.clone()?, version })
     }
 
-    /// The keys that hold something, and what.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Bytes, Versioned)> {
-        self.keys.keys().filter_map(|key| Some((key, self.get(key, self.len)?)))
+    /// The keys after `after` that hold something where everything below `at` is applied, and what.
+    pub(crate) fn pairs(&self, after: Option<&[u8]>, at: u64) -> impl Iterator<Item = (&Bytes, Versioned)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.keys
+            .range::<[u8], _>((from, Bound::Unbounded))
+            .filter_map(move |(key, _)| Some((key, self.get(key, at)?)))
     }
 
     /// What the operation did, if it ever took effect, or was fenced.
     pub(crate) fn effect(&self, session: SessionId, seq: u64) -> Option<&Outcome> {
         self.effects.get(&(session, seq))
-    }
-
-    /// Whether the session is open at the end of the log.
-    pub(crate) fn is_open(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
     }
 
     /// Applies the next entry.
@@ -144,7 +154,9 @@ impl Model {
         }
         let (outcome, floor) = match write {
             Some(write) => {
-                (Outcome::Applied { at: LogIndex(index), effect: self.write(index, write) }, floor)
+                let effect = self.write(index, write);
+                self.writes.push(Effective { index, session: id, seq, write: write.clone() });
+                (Outcome::Applied { at: LogIndex(index), effect }, floor)
             }
             None => {
                 self.rare.never_applies += 1;

@@ -1,7 +1,7 @@
 //! The way back: what daemons answer, and what that says about an operation.
 
 use haystack_wire::Instant;
-use haystack_wire::ids::Version;
+use haystack_wire::ids::{Epoch, HistoryId, Version};
 use haystack_wire::link::LinkId;
 use haystack_wire::message::admin::AdminReply;
 use haystack_wire::message::client::{Outcome, Refusal, Reply, RouteHint};
@@ -168,8 +168,8 @@ impl Client {
         }
     }
 
-    fn on_forked(&mut self, now: Instant, link: LinkId, key: Key, history: haystack_wire::ids::HistoryId) {
-        self.ask(now, link);
+    fn on_forked(&mut self, now: Instant, link: LinkId, key: Key, history: HistoryId) {
+        self.ask_above(now, link, Epoch(0));
         let is_newer = self.map.as_ref().is_none_or(|map| map.history < history);
         let Some(op) = self.ops.get(key) else { return };
         if is_newer && let Some((session, _)) = op.session {

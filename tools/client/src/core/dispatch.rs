@@ -141,7 +141,7 @@ impl Client {
             // The link ends and its event is on the way, which routes everything on it again.
             Err(SendError::Gone) => self.rest(now, key),
             Err(SendError::TooLong) => {
-                let limit = haystack_wire::message::MESSAGE_LIMIT as u64;
+                let limit = self.message_bytes as u64;
                 self.complete(now, key, Err(Error::Refused(Refusal::TooLarge { limit })));
             }
         }
@@ -340,8 +340,9 @@ impl Client {
             State::Parked(wait) => (wait, None),
             State::Queued => self.queued_for(op.group),
             State::Blocked(_) => (Wait::Link, None),
+            State::Idle => (Wait::Nothing, None),
             _ if matches!(op.work, Work::Admin { .. }) => (Wait::Daemon, None),
-            State::Idle | State::Sent(_) | State::Resting => (Wait::Answer(op.group), None),
+            State::Sent(_) | State::Resting => (Wait::Answer(op.group), None),
         };
         refusal = op.refusal.clone().or(refusal);
         let error = match (op.session, op.may_be_appended(), refusal) {

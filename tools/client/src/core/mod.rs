@@ -20,8 +20,9 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use haystack_wire::Instant;
+use haystack_wire::frame::Class;
 use haystack_wire::ids::{Boot, GroupId, LinkEnd, NodeId};
 use haystack_wire::link::{Endpoint, EndpointConfig, LinkEvent, LinkId, LinkStats, Transmit};
 use haystack_wire::message::admin::AdminRequest;
@@ -39,10 +40,10 @@ pub use config::{Config, Limits, OPERATIONS_LIMIT, Timeouts};
 pub use operation::{AdminTarget, Answer, Completion, OpId, Operation};
 pub use stats::{AnswerTime, Stats};
 
-use operation::{Work, expected, write_key};
+use operation::{Work, expected};
 
-/// Room in a command for what stands around its keys and values: 256 B.
-const COMMAND_ROOM: usize = 256;
+/// Room in a message for what stands around its keys and values: 256 B.
+const MESSAGE_ROOM: usize = 256;
 
 /// A client of the store, without I/O.
 ///
@@ -71,6 +72,8 @@ const COMMAND_ROOM: usize = 256;
 pub struct Client {
     config: Config,
     endpoint: Endpoint,
+    /// Longest message that links and logs take.
+    message_bytes: usize,
     rng: Rng,
     ops: Ops,
     wheel: Wheel,
@@ -105,13 +108,15 @@ impl Client {
         }
         config.limits.operations = config.limits.operations.clamp(1, OPERATIONS_LIMIT);
         let node = NodeId(rng.bytes());
+        let limits = haystack_wire::link::Limits::default();
+        let message_bytes = limits.classes[Class::Client.index()].message_bytes.min(COMMAND_LIMIT);
         let endpoint = EndpointConfig {
             local: LinkEnd { node, boot: Boot(0) },
             role: config.keys.client_role(),
             network: config.network,
             keys: config.keys.clone(),
             accepts: false,
-            limits: Default::default(),
+            limits,
         };
         let mut endpoint = Endpoint::new(endpoint, now, rng.fork());
         for addr in &config.addresses {
@@ -120,6 +125,7 @@ impl Client {
         Ok(Self {
             config,
             endpoint,
+            message_bytes,
             rng,
             ops: Ops::default(),
             wheel: Wheel::new(now),
@@ -248,30 +254,28 @@ impl Client {
 
     fn check(&self, operation: &Operation) -> Result<(), Usage> {
         let limits = &self.config.limits;
-        let key = |key: &[u8]| match key.len() {
-            bytes if bytes > limits.key => Err(Usage::KeyTooLong { bytes, limit: limits.key }),
-            _ => Ok(()),
+        let key = match operation {
+            Operation::Scan { after, .. } => after.as_ref(),
+            other => other.key(),
         };
+        let key_bytes = key.map_or(0, Bytes::len);
+        if key_bytes > limits.key {
+            return Err(Usage::KeyTooLong { bytes: key_bytes, limit: limits.key });
+        }
+        // All of an operation travels in one message.
+        let room = self.message_bytes.saturating_sub(MESSAGE_ROOM + key_bytes);
         let value = |bytes: usize, limit: usize| match bytes {
             bytes if bytes > limit => Err(Usage::ValueTooLong { bytes, limit }),
             _ => Ok(()),
         };
-        match operation {
-            Operation::Get { key: name, .. } => key(name),
-            Operation::Scan { after, .. } => after.as_ref().map_or(Ok(()), |after| key(after)),
-            Operation::Resolve(ticket) => key(&ticket.key),
-            Operation::Write(write) => {
-                key(write_key(write))?;
-                match write {
-                    Write::Put { value: new, .. } => value(new.len(), limits.value),
-                    Write::Delete { .. } => Ok(()),
-                    Write::Cas { key: name, expect, value: new } => {
-                        let old = expected(expect).map_or(0, |expected| expected.len());
-                        value(new.len(), limits.value)?;
-                        value(old, limits.value)?;
-                        value(new.len() + old, COMMAND_LIMIT - COMMAND_ROOM - name.len())
-                    }
-                }
+        let Operation::Write(write) = operation else { return Ok(()) };
+        match write {
+            Write::Put { value: new, .. } => value(new.len(), limits.value.min(room)),
+            Write::Delete { .. } => Ok(()),
+            Write::Cas { expect, value: new, .. } => {
+                let old = expected(expect).map_or(0, Bytes::len);
+                value(new.len().max(old), limits.value)?;
+                value(new.len() + old, room)
             }
         }
     }
@@ -290,8 +294,13 @@ impl Client {
         self.held += 1;
         self.held_bytes += op.bytes;
         self.stats.submitted += 1;
+        let is_late = op.deadline <= now;
         let key = self.ops.insert(op);
-        self.route(now, key);
+        if is_late {
+            self.expire(now, key)
+        } else {
+            self.route(now, key)
+        }
         Ok(key.id())
     }
 

@@ -170,14 +170,17 @@ impl Client {
 
     /// Asks a daemon for its map: for any that it has while it is a stranger, later for a newer one.
     pub(super) fn ask(&mut self, now: Instant, link: LinkId) {
+        let is_member = self.servers.get(&link).is_some_and(|server| server.member);
+        let held = self.map.as_ref().filter(|_| is_member).map_or(Epoch(0), |map| map.epoch);
+        self.ask_above(now, link, held);
+    }
+
+    /// Asks a daemon for a map above an epoch. Those of another history may count from lower ones.
+    pub(super) fn ask_above(&mut self, now: Instant, link: LinkId, held: Epoch) {
         let Some(server) = self.servers.get_mut(&link) else { return };
         if matches!(server.asking, Asking::Asked(again) if again > now) {
             return;
         }
-        let held = match &self.map {
-            Some(map) if server.member => map.epoch,
-            _ => Epoch(0),
-        };
         let message = super::dispatch::pack(&mut self.arena, &ClientMessage::MapRequest { id: 0, held });
         server.asking = match self.endpoint.send(now, link, Class::Client, message) {
             Ok(()) => Asking::Asked(now + ASK_THE_DEAF_AGAIN),

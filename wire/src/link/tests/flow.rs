@@ -223,6 +223,28 @@ fn a_reordering_path_is_learned_and_not_taken_for_a_losing_one() {
 }
 
 #[test]
+fn a_loss_that_was_none_costs_no_window() {
+    let mut net = Net::pair(15, false);
+    net.faults.delay = 20 * MS;
+    net.send(0, 1, Class::Bulk, 4 << 20).unwrap();
+    net.run(300 * MS);
+    let window = |net: &Net| {
+        let link = net.hosts[0].endpoint.link(net.hosts[0].links[0]).unwrap();
+        link.path.as_deref().unwrap().congestion.window()
+    };
+    let before = window(&net);
+    // For one millisecond the path takes a detour.
+    net.faults.delay = 30 * MS;
+    net.run(MS);
+    net.faults.delay = 20 * MS;
+    net.run_until(SECOND, "loss", |net| net.stats(0).packets_lost > 0);
+    net.run(300 * MS);
+    let stats = net.stats(0);
+    assert_eq!(stats.packets_lost, stats.packets_spuriously_lost);
+    assert!(window(&net) >= before, "{} after {before}", window(&net));
+}
+
+#[test]
 fn a_healed_path_flows_again_within_about_a_second_and_a_dead_one_is_quiet() {
     for sealed in [false, true] {
         let mut net = Net::pair(13, sealed);

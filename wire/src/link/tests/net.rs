@@ -75,6 +75,8 @@ pub(super) struct Net {
     queued: u64,
     old: Vec<Wire>,
     pub(super) witness: Witness,
+    /// Timeouts are handled at every occasion, whether due or not.
+    pub(super) spurious: bool,
     /// Hash of all that was put on the wire, and when.
     pub(super) trace: u64,
     keys: String,
@@ -185,6 +187,7 @@ impl Net {
             queued: 0,
             old: Vec::new(),
             witness: Witness::default(),
+            spurious: false,
             trace: 0,
             keys,
         }
@@ -414,11 +417,24 @@ impl Net {
             }
         }
         for host in &mut self.hosts {
-            if host.endpoint.poll_timeout().is_some_and(|at| at <= self.now) {
+            if self.spurious || host.endpoint.poll_timeout().is_some_and(|at| at <= self.now) {
                 host.endpoint.handle_timeout(self.now);
             }
         }
         self.flush();
+        // An acknowledgement can make a probe due at once; but that is then sent.
+        for _ in 0..3 {
+            for host in &mut self.hosts {
+                if host.endpoint.poll_timeout().is_some_and(|at| at <= self.now) {
+                    host.endpoint.handle_timeout(self.now);
+                }
+            }
+            self.flush();
+        }
+        for host in &self.hosts {
+            let next = host.endpoint.poll_timeout();
+            assert!(next.is_none_or(|at| at > self.now), "a driver would be busy for nothing");
+        }
         true
     }
 

@@ -276,6 +276,35 @@ fn a_follower_behind_the_log_gets_a_snapshot_and_then_the_tail() {
 }
 
 #[test]
+fn a_snapshot_that_the_state_machine_dropped_is_replaced_by_another() {
+    let limits = Limits { tail_min: 0, tail_lagging: 0, ..Limits::default() };
+    let mut solo = Solo::with(3, limits);
+    solo.lead(1);
+    solo.hear(1, promise(MINE, Ballot::default(), 0, 0));
+    solo.propose(&[1, 2, 3]);
+    solo.hear(1, accepted(MINE, 3));
+    solo.hear(2, promise(MINE, Ballot::default(), 0, 0));
+    let id = SnapshotId { index: at(3), digest: 5, chain: solo.core.chain(at(3)).unwrap() };
+    solo.core.snapshot_frozen(solo.now, id);
+    solo.say();
+    solo.propose(&[4]);
+    solo.hear(1, accepted(MINE, 4));
+    solo.other.clear();
+    solo.core.snapshot_dropped(solo.now, SnapshotId { digest: 6, ..id });
+    solo.say();
+    assert!(solo.other.is_empty(), "another one");
+    solo.core.snapshot_dropped(solo.now, id);
+    solo.say();
+    assert_eq!(solo.other, [Output::Thaw { snapshot: id }]);
+    solo.hear(2, Message::Pull { ballot: MINE, from: at(3) });
+    assert_eq!(solo.other, [Output::Thaw { snapshot: id }, Output::Freeze]);
+    let newer = SnapshotId { index: at(4), digest: 7, chain: solo.core.chain(at(4)).unwrap() };
+    solo.core.snapshot_frozen(solo.now, newer);
+    let said = solo.say();
+    assert!(matches!(&said[..], [(_, Message::Sync { snapshot: Some(offered), .. })] if *offered == newer));
+}
+
+#[test]
 fn a_transfer_under_way_is_not_cut_short_by_the_next_laggard() {
     let limits = Limits { tail_min: 0, tail_lagging: 0, ..Limits::default() };
     let mut solo = Solo::with(5, limits);

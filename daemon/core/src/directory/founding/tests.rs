@@ -201,6 +201,41 @@ fn a_single_founder_founds_alone() {
 }
 
 #[test]
+fn the_late_word_of_a_predecessor_does_not_hide_its_successor() {
+    let mut world = World::new(5, 2);
+    world.start(0);
+    let addr = world.hosts[0].addr;
+    let introduction = |world: &World| {
+        let process = world.hosts[0].process.as_ref().unwrap();
+        (process.me.node, process.introduction())
+    };
+    let (before, late) = introduction(&world);
+    world.crash(0);
+    world.start(0);
+    let (after, word) = introduction(&world);
+    world.start(1);
+    let now = world.now;
+    let process = world.hosts[1].process.as_mut().unwrap();
+    process.on_introduce(now, after, addr, &word);
+    process.on_introduce(now, before, addr, &late);
+    assert_eq!(process.process_at(addr).map(|(info, _)| info.node), Some(after));
+}
+
+#[test]
+fn a_founder_that_falls_silent_is_missing_until_it_is_heard_again() {
+    let mut world = World::new(6, 3);
+    (0..2).for_each(|at| world.start(at));
+    (0..100).for_each(|_| world.turn());
+    let now = world.now;
+    let silent = world.hosts[1].process.as_ref().unwrap().me.node;
+    let process = world.hosts[0].process.as_mut().unwrap();
+    process.on_heard(now, silent, false);
+    assert!(process.waits_for().contains("10.0.0.2:7400 (missing)"), "{}", process.waits_for());
+    process.on_heard(now, silent, true);
+    assert!(!process.waits_for().contains("10.0.0.2"), "{}", process.waits_for());
+}
+
+#[test]
 fn nobody_founds_while_one_is_missing_and_everyone_says_who() {
     let mut world = World::new(2, 3);
     (0..2).for_each(|at| world.start(at));

@@ -31,10 +31,12 @@ impl Founding {
                 )
             }
             Phase::Granted { list } => {
-                match list.founders.iter().find(|founder| founder.node == list.proposer) {
-                    Some(proposer) => format!("founding: granted, waiting for the word of {}", proposer.name),
-                    None => "founding: granted, waiting for the proposer's word".to_owned(),
-                }
+                let proposer = list.founders.iter().find(|founder| founder.node == list.proposer);
+                format!(
+                    "founding: granted, waiting for the word of {}. Start it; only if it never comes back, run \
+                     `haystackctl found --abandon-old-data` on the others",
+                    proposer.map_or("the proposer", |proposer| proposer.name.as_str())
+                )
             }
             Phase::Seeking => self.seeking_waits_for(),
         }

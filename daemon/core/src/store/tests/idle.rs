@@ -46,16 +46,6 @@ fn every_look_is_bounded_and_all_sessions_are_looked_at_in_turn() {
 }
 
 #[test]
-fn the_entry_it_makes_ends_what_was_idle() {
-    let mut log = Log::new();
-    let mut activity = Activity::new(IDLE);
-    assert_eq!(activity.expiry(at(0), &log.store, 10), None);
-    let expiry = activity.expiry(at(100), &log.store, 10).unwrap();
-    assert_eq!(log.store.apply(LogIndex(9), &expiry), Outcome::SessionExpired);
-    assert_eq!(log.store.sessions(), 0);
-}
-
-#[test]
 fn notes_of_sessions_that_are_gone_do_not_pile_up() {
     let mut log = Log::new();
     let mut activity = Activity::new(IDLE);

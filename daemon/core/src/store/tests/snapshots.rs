@@ -164,3 +164,31 @@ fn announced_counts_cost_nothing_before_they_are_there() {
     assert_eq!(restore.push(0, &claim), Ok(true));
     assert_eq!(restore.finish().map(|_| ()), Err(RestoreError::Incomplete));
 }
+
+/// A snapshot of three records, each of whose bytes are given.
+fn of_records(records: &[(&str, u64)]) -> Result<u64, RestoreError> {
+    let mut encoding = vec![frozen::FORMAT, GROUP.0 as u8, 0, 0, 0x3f, 0xff, 0, records.len() as u8];
+    for (key, index) in records {
+        encoding.extend([key.len() as u8, GROUP.0 as u8, *index as u8, 1]);
+        encoding.extend_from_slice(key.as_bytes());
+        encoding.push(b'v');
+    }
+    let mut digest = Digest::new(GROUP, Slot(0), Slot(16_383));
+    for (key, index) in records {
+        digest.add_record(digest::KeyHash::new(key.as_bytes()), b"v", version(*index));
+    }
+    let id = FrozenId { index: LogIndex(9), digest: digest.value() };
+    let mut restore = Restore::new(GROUP, Slot(0), Slot(16_383), Limits::default(), id);
+    restore.push(0, &encoding)?;
+    restore.finish().map(|store| store.len())
+}
+
+#[test]
+fn a_right_digest_does_not_excuse_a_wrong_form() {
+    assert_eq!(of_records(&[("a", 1), ("b", 8), ("c", 3)]), Ok(3));
+    for wrong in
+        [[("a", 1), ("c", 8), ("b", 3)], [("a", 1), ("b", 8), ("b", 8)], [("a", 1), ("b", 9), ("c", 3)]]
+    {
+        assert!(matches!(of_records(&wrong), Err(RestoreError::Malformed(_))), "{wrong:?}");
+    }
+}

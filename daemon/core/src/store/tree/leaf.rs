@@ -173,9 +173,6 @@ impl Leaf {
                 let place = self.place(index);
                 self.remove_slot(index);
                 self.discard(place, context.home);
-                if usize::from(self.garbage) * GARBAGE > self.extent() {
-                    self.compact(context);
-                }
                 context.len -= 1;
                 context.bytes -= old_size;
                 context.shrunk = true;
@@ -191,8 +188,11 @@ impl Leaf {
                     }
                 }
                 context.bytes = context.bytes - old_size + new_size;
-                context.shrunk |= new_size < old_size;
+                context.shrunk = new_size < old_size;
             }
+        }
+        if context.shrunk && usize::from(self.garbage) * GARBAGE > self.extent() {
+            self.compact(context);
         }
         answer
     }

@@ -521,8 +521,13 @@ impl World {
 
     /// Serves what a daemon kept.
     pub(super) fn release(&mut self, index: usize) {
+        self.release_as(index, &Act::Serve);
+    }
+
+    /// Does something with what a daemon kept.
+    pub(super) fn release_as(&mut self, index: usize, act: &Act) {
         for (link, request) in core::mem::take(&mut self.daemons[index].kept) {
-            self.act(index, link, request, Act::Serve);
+            self.act(index, link, request, act.clone());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What an operation is told, whatever happened to its attempts (CONSENSUS, clients; FAULTS 20 to 22).
 
 use bytes::Bytes;
-use haystack_wire::ids::GroupId;
+use haystack_wire::ids::{Epoch, GroupId, HistoryId};
 use haystack_wire::message::client::{Command, Effect, Expect, Refusal, SESSION_WINDOW};
 
 use super::fake::{Act, World, value};
@@ -211,6 +211,41 @@ fn nothing_sent_is_told_apart_from_nothing_answered() {
     assert_eq!(effect(world.call(put("a", "1"), 5000)), Effect::Written);
     world.daemons[0].habit = Act::Ignore;
     assert!(matches!(world.call(Operation::get("a"), 1000), Err(Error::Timeout(_))));
+}
+
+#[test]
+fn what_is_late_at_the_start_is_not_sent() {
+    let mut world = World::new(17, 1, 1);
+    world.call(put("a", "1"), 5000).unwrap();
+    assert_eq!(world.call(put("a", "2"), 0), Err(Error::Unreachable(Wait::Nothing)));
+    world.run(100);
+    assert_eq!(value(world.call(Operation::get("a"), 5000)), Some(Bytes::from("1")));
+}
+
+#[test]
+fn a_forked_history_is_told_even_if_its_epochs_count_anew() {
+    let mut world = World::new(18, 1, 1);
+    world.cluster().map().epoch = Epoch(7);
+    world.call(put("a", "0"), 5000).unwrap();
+    world.daemons[0].script.push_back(Act::Ignore);
+    let lost = world.submit(put("a", "1"), 5000);
+    world.run(10);
+    {
+        let mut cluster = world.cluster();
+        (cluster.map().history, cluster.map().epoch) = (HistoryId(1), Epoch(2));
+        let group = cluster.group(1);
+        group.sessions.clear();
+        group.len += 1 << 40;
+    }
+    let refused = world.call(put("a", "2"), 5000);
+    assert!(matches!(refused, Err(Error::HistoryForked { maybe_applied: false, .. })), "{refused:?}");
+    let told = world.finish(lost);
+    assert!(
+        matches!(told, Err(Error::HistoryForked { history: HistoryId(1), maybe_applied: true, .. })),
+        "{told:?}"
+    );
+    assert_eq!(value(world.call(Operation::get("a"), 5000)), Some(Bytes::from("0")));
+    assert_eq!(effect(world.call(put("a", "3"), 5000)), Effect::Written);
 }
 
 #[test]

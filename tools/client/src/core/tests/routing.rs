@@ -69,6 +69,67 @@ fn a_leader_that_dies_is_left_within_a_second_and_the_write_applies_once() {
 }
 
 #[test]
+fn a_dead_daemon_costs_the_other_groups_that_it_led_nothing_more() {
+    let mut world = World::new(16, 3, 2);
+    let map = world.cluster().map().clone();
+    world.cluster().group(2).leader = Some(0);
+    for group in [1, 2] {
+        written(world.call(Operation::put(key_of(&map, group, 0), "1"), 5000));
+    }
+    world.daemons[0].alive = false;
+    world.cluster().group(1).leader = Some(1);
+    world.cluster().group(2).leader = Some(1);
+    written(world.call(Operation::put(key_of(&map, 1, 0), "2"), 5000));
+    let start = world.now;
+    written(world.call(Operation::put(key_of(&map, 2, 0), "2"), 5000));
+    assert!(world.now - start < ms(100), "{:?}", world.now - start);
+}
+
+#[test]
+fn what_a_vanished_process_was_asked_is_asked_of_another_at_once() {
+    // Far less than the time after which silence alone would lead elsewhere.
+    let mut world = World::with(17, 3, 1, |config| {
+        (config.timeouts.retry, config.timeouts.retry_most) = (ms(60_000), ms(60_000));
+    });
+    written(world.call(Operation::put("a", "1"), 5000));
+    world.daemons[0].script.push_back(Act::Ignore);
+    let op = world.submit(Operation::put("a", "2"), 100_000);
+    let other = world.submit(Operation::get("a"), 100_000);
+    let cluster = world.daemons[0].cluster.clone();
+    world.restart(0, &cluster);
+    world.cluster().group(1).leader = Some(1);
+    let start = world.now;
+    written(world.finish(op));
+    world.finish(other).unwrap();
+    assert!(world.now - start < ms(2000), "{:?}", world.now - start);
+}
+
+#[test]
+fn a_refusal_of_an_attempt_that_was_given_up_changes_nothing_for_the_next() {
+    let mut world = World::new(18, 2, 1);
+    written(world.call(Operation::put("a", "1"), 5000));
+    world.daemons.iter_mut().for_each(|daemon| daemon.habit = Act::Keep);
+    let op = world.submit(Operation::put("a", "2"), 20_000);
+    world.run(400);
+    world.release_as(0, &Act::Refuse(Refusal::NotLeader));
+    world.run(100);
+    world.release(1);
+    let completion = world.complete(op);
+    written(completion.outcome);
+    assert_eq!(completion.attempts, 2);
+}
+
+#[test]
+fn a_client_that_was_forgotten_by_the_daemons_makes_itself_known_again() {
+    let mut world = World::new(19, 3, 1);
+    written(world.call(Operation::put("a", "1"), 5000));
+    world.run(20 * 60 * 1000);
+    let start = world.now;
+    written(world.call(Operation::put("a", "2"), 5000));
+    assert!(world.now - start < ms(1000), "{:?}", world.now - start);
+}
+
+#[test]
 fn a_new_process_at_an_old_address_is_taken_for_what_it_is() {
     let mut world = World::new(5, 3, 1);
     written(world.call(Operation::put("a", "1"), 5000));

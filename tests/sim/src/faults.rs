@@ -1,0 +1,346 @@
+//! The nemesis: what is done to the system on purpose, and when it ends.
+
+use std::collections::BTreeMap;
+
+use haystack_core::node::Command;
+
+use crate::dice::{Dice, Ppm};
+use crate::history::Note;
+use crate::host::Process;
+use crate::net::Trouble;
+use crate::scenario::{Fault, MILLIS, SECONDS};
+use crate::world::{Event, World};
+
+/// What goes on until it ends.
+#[derive(Clone, Debug)]
+enum Ongoing {
+    Troubles(Vec<(usize, usize, Trouble)>),
+    Paused(Vec<usize>),
+    SlowCpu(usize),
+    SlowDisk(usize),
+    SmallBuffer(usize),
+}
+
+/// Who decides on faults.
+#[derive(Debug)]
+pub(crate) struct Nemesis {
+    dice: Dice,
+    ongoing: BTreeMap<u32, Ongoing>,
+    begun: u32,
+    /// No fault begins any more.
+    pub(crate) calm: bool,
+    /// Whose state directory is never lost: if all are, nothing is left that knows of the cluster.
+    keeper: u64,
+    /// Whether a state directory was lost.
+    pub(crate) wiped: bool,
+    /// How often each kind began.
+    pub(crate) hits: BTreeMap<Fault, u64>,
+}
+
+impl Nemesis {
+    pub(crate) fn new(mut dice: Dice) -> Self {
+        let hits = Fault::ALL.iter().map(|fault| (*fault, 0)).collect();
+        let keeper = dice.u64();
+        Self { dice, keeper, ongoing: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
+    }
+}
+
+/// The mark of the end of a process that ended by itself.
+pub(crate) const fn stopped(host: usize) -> u32 {
+    u32::MAX - host as u32
+}
+
+impl World {
+    /// Faults begin.
+    pub(crate) fn begin_storm(&mut self) {
+        self.net.set_weather(self.scenario.weather.clone());
+        let first = self.nemesis.dice.wait(self.scenario.strikes);
+        self.queue.push(self.queue.now() + first, Event::Strike);
+    }
+
+    /// The next fault begins.
+    pub(crate) fn strike(&mut self) {
+        if self.nemesis.calm {
+            return;
+        }
+        let now = self.queue.now();
+        let next = self.nemesis.dice.wait(self.scenario.strikes);
+        self.queue.push(now + next, Event::Strike);
+        let Some(kind) = self.nemesis.dice.weighted(&self.scenario.faults) else { return };
+        let fault = Fault::ALL[kind];
+        let lasts = self.nemesis.dice.magnitude(10 * MILLIS, self.scenario.lasts);
+        let Some(ongoing) = self.begin(fault) else { return };
+        *self.nemesis.hits.entry(fault).or_default() += 1;
+        self.trace.mix(now ^ ((kind as u64) << 48));
+        let mut end = now;
+        if let Some(ongoing) = ongoing {
+            end += lasts;
+            self.nemesis.begun += 1;
+            self.nemesis.ongoing.insert(self.nemesis.begun, ongoing);
+            self.queue.push(end, Event::Ends { fault: self.nemesis.begun });
+        }
+        self.record.history.notes.push(Note { what: fault.name().to_owned(), start: now, end });
+    }
+
+    /// Begins a fault: nothing if it cannot be had now, `Some(None)` if it is over at once.
+    fn begin(&mut self, fault: Fault) -> Option<Option<Ongoing>> {
+        match fault {
+            Fault::Pause | Fault::PauseAll | Fault::SlowCpu | Fault::PauseClient => self.begin_stall(fault),
+            Fault::Crash | Fault::CrashAndWipe | Fault::Stop | Fault::CrashClient => self.begin_end(fault),
+            Fault::SlowDisk => {
+                let at = self.victim()?;
+                self.hosts[at].disk_slowness = self.nemesis.dice.magnitude(10, 1_000);
+                Some(Some(Ongoing::SlowDisk(at)))
+            }
+            Fault::SmallBuffer => {
+                let at = self.victim()?;
+                self.hosts[at].buffer = self.nemesis.dice.magnitude(2 << 10, 32 << 10);
+                Some(Some(Ongoing::SmallBuffer(at)))
+            }
+            Fault::Replay => self.replay().then_some(None),
+            Fault::Forge => {
+                self.forge();
+                Some(None)
+            }
+            _ => {
+                let troubles = self.troubles(fault)?;
+                for (from, to, trouble) in &troubles {
+                    self.net.trouble(*from, *to, *trouble, true);
+                }
+                Some(Some(Ongoing::Troubles(troubles)))
+            }
+        }
+    }
+
+    /// A fault of the network, as what is wrong with which directions.
+    fn troubles(&mut self, fault: Fault) -> Option<Vec<(usize, usize, Trouble)>> {
+        let victim = self.victim()?;
+        let (daemons, all) = (self.daemons(), 0..self.ghost());
+        let others: Vec<usize> = daemons.clone().filter(|host| *host != victim).collect();
+        let other = self.nemesis.dice.pick(&others)?;
+        let cut = |pairs: Vec<(usize, usize)>| {
+            pairs.into_iter().map(|(from, to)| (from, to, Trouble::Cut)).collect::<Vec<_>>()
+        };
+        let both = |a: usize, b: usize| [(a, b), (b, a)];
+        Some(match fault {
+            Fault::CutOneWay => {
+                cut(vec![if self.nemesis.dice.coin() { (victim, other) } else { (other, victim) }])
+            }
+            Fault::CutBothWays => cut(both(victim, other).to_vec()),
+            Fault::Deafen => cut(all.filter(|host| *host != victim).map(|host| (host, victim)).collect()),
+            Fault::Mute => cut(all.filter(|host| *host != victim).map(|host| (victim, host)).collect()),
+            Fault::IsolatePeers => cut(others.iter().flat_map(|host| both(*host, victim)).collect()),
+            Fault::Isolate => {
+                cut(all.filter(|host| *host != victim).flat_map(|host| both(host, victim)).collect())
+            }
+            Fault::Split => {
+                let sides: Vec<bool> = all.map(|_| self.nemesis.dice.coin()).collect();
+                cut(pairs(sides.len()).filter(|(a, b)| sides[*a] != sides[*b]).collect())
+            }
+            Fault::Bridge => {
+                let sides: Vec<bool> = daemons.map(|_| self.nemesis.dice.coin()).collect();
+                let apart = |(a, b): &(usize, usize)| sides[*a] != sides[*b] && *a != victim && *b != victim;
+                cut(pairs(sides.len()).filter(apart).collect())
+            }
+            Fault::Chain => {
+                let mut row: Vec<usize> = daemons.collect();
+                self.nemesis.dice.shuffle(&mut row);
+                cut(pairs(row.len())
+                    .filter(|(a, b)| a.abs_diff(*b) > 1)
+                    .map(|(a, b)| (row[a], row[b]))
+                    .collect())
+            }
+            Fault::Star => cut(pairs(daemons.len()).filter(|(a, b)| *a != victim && *b != victim).collect()),
+            Fault::RandomCuts => {
+                let ppm = self.nemesis.dice.range(100_000, 600_000) as Ppm;
+                cut(pairs(daemons.len()).filter(|_| self.nemesis.dice.chance(ppm)).collect())
+            }
+            Fault::CutClient => {
+                let clients: Vec<usize> = self.clients().collect();
+                cut(both(self.nemesis.dice.pick(&clients)?, victim).to_vec())
+            }
+            Fault::Lossy => {
+                let ppm = self.nemesis.dice.range(300_000, 1_000_000) as Ppm;
+                vec![(victim, other, Trouble::Lossy(ppm))]
+            }
+            Fault::Slow => {
+                vec![(victim, other, Trouble::Slow(self.nemesis.dice.magnitude(MILLIS, 2 * SECONDS)))]
+            }
+            Fault::SlowHost => {
+                let nanos = self.nemesis.dice.magnitude(MILLIS, SECONDS);
+                all.filter(|host| *host != victim).map(|host| (victim, host, Trouble::Slow(nanos))).collect()
+            }
+            Fault::Squeeze => vec![(victim, other, Trouble::Squeezed)],
+            _ => return None,
+        })
+    }
+
+    fn begin_stall(&mut self, fault: Fault) -> Option<Option<Ongoing>> {
+        let victims = match fault {
+            Fault::PauseAll => self.daemons().collect(),
+            Fault::PauseClient => {
+                let clients: Vec<usize> = self.clients().collect();
+                vec![self.nemesis.dice.pick(&clients)?]
+            }
+            _ => vec![self.victim()?],
+        };
+        if fault == Fault::SlowCpu {
+            self.hosts[victims[0]].slowness = self.nemesis.dice.magnitude(10, 1_000);
+            return Some(Some(Ongoing::SlowCpu(victims[0])));
+        }
+        for at in &victims {
+            self.hosts[*at].pauses += 1;
+        }
+        Some(Some(Ongoing::Paused(victims)))
+    }
+
+    fn begin_end(&mut self, fault: Fault) -> Option<Option<Ongoing>> {
+        let now = self.queue.now();
+        let returns = now + self.nemesis.dice.magnitude(20 * MILLIS, 5 * SECONDS);
+        if fault == Fault::CrashClient {
+            let clients: Vec<usize> = self.clients().filter(|at| *at != self.auditor()).collect();
+            let at = self.nemesis.dice.pick(&clients)?;
+            self.hosts[at].actor()?;
+            self.kill(at);
+            self.start_at(at, returns);
+            return Some(None);
+        }
+        let at = self.victim()?;
+        let keeper = (self.nemesis.keeper % self.scenario.daemons as u64) as usize;
+        if !self.may_lose(at) || (fault == Fault::CrashAndWipe && at == keeper) {
+            return None;
+        }
+        if fault == Fault::Stop {
+            let local = self.hosts[at].clock.at(now);
+            let Process::Daemon(daemon) = &mut self.hosts[at].process else { return None };
+            daemon.stopping = true;
+            // It is lost from now on, for the count.
+            self.dead.insert(daemon.node.id());
+            // It cannot be stopping already.
+            let _ = daemon.node.handle_command(local, Command::Stop);
+            self.schedule_turn(at);
+            return Some(None);
+        }
+        self.kill(at);
+        if fault == Fault::CrashAndWipe {
+            self.disks[at].life = None;
+            self.nemesis.wiped = true;
+        }
+        self.start_at(at, returns);
+        Some(None)
+    }
+
+    /// Whether the cluster may lose the process for good: of every list that it may vote in, a majority must stay.
+    fn may_lose(&self, at: usize) -> bool {
+        let Some(daemon) = self.hosts[at].daemon().filter(|daemon| !daemon.stopping) else { return false };
+        daemon.granted.iter().all(|list| {
+            let lost = list.founders.iter().filter(|founder| self.dead.contains(&founder.node)).count();
+            lost < (list.founders.len() - 1) / 2
+        })
+    }
+
+    /// A daemon to strike: often a leader.
+    fn victim(&mut self) -> Option<usize> {
+        let alive: Vec<usize> = self.daemons().filter(|at| self.hosts[*at].daemon().is_some()).collect();
+        if self.nemesis.dice.chance(self.scenario.at_leader) {
+            let leads = |at: &usize| {
+                self.hosts[*at]
+                    .daemon()
+                    .is_some_and(|daemon| daemon.node.groups().any(haystack_core::group::Group::leads))
+            };
+            let leaders: Vec<usize> = alive.iter().copied().filter(leads).collect();
+            if let Some(leader) = self.nemesis.dice.pick(&leaders) {
+                return Some(leader);
+            }
+        }
+        self.nemesis.dice.pick(&alive)
+    }
+
+    /// Old datagrams arrive again, at their receivers or at others, from their senders or from nowhere.
+    fn replay(&mut self) -> bool {
+        let now = self.queue.now();
+        let count = self.nemesis.dice.magnitude(1, 200);
+        let mut any = false;
+        for _ in 0..count {
+            let dice = &mut self.nemesis.dice;
+            let at = dice.index(self.packets.kept.len());
+            let Some(old) = self.packets.kept.get(at).cloned() else { break };
+            let to =
+                if dice.chance(900_000) { usize::from(old.to) } else { dice.index(self.hosts.len() - 1) };
+            let from = if dice.chance(900_000) { usize::from(old.from) } else { self.hosts.len() - 1 };
+            let when = now + dice.below(SECONDS);
+            self.inject(when, from, to, &old.bytes);
+            any = true;
+        }
+        any
+    }
+
+    /// Datagrams that nobody sent arrive.
+    fn forge(&mut self) {
+        let now = self.queue.now();
+        for _ in 0..self.nemesis.dice.magnitude(1, 200) {
+            let dice = &mut self.nemesis.dice;
+            let at = dice.index(self.packets.kept.len());
+            let mut bytes = match self.packets.kept.get(at) {
+                Some(old) if dice.coin() => old.bytes.clone(),
+                _ => (0..dice.magnitude(1, 1500)).map(|_| dice.u64() as u8).collect(),
+            };
+            for _ in 0..dice.range(0, 8) {
+                let at = dice.index(bytes.len());
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = dice.u64() as u8;
+                }
+            }
+            let (from, to) = (dice.index(self.hosts.len()), dice.index(self.hosts.len() - 1));
+            let when = now + dice.below(SECONDS);
+            self.inject(when, from, to, &bytes);
+        }
+    }
+
+    /// A fault ends.
+    pub(crate) fn ends(&mut self, fault: u32) {
+        let host = (u32::MAX - fault) as usize;
+        if self.daemons().contains(&host) {
+            if self.hosts[host].daemon().is_some_and(|daemon| daemon.stopped) {
+                self.kill(host);
+                let returns = self.queue.now() + self.nemesis.dice.magnitude(20 * MILLIS, 5 * SECONDS);
+                self.start_at(host, returns);
+            }
+            return;
+        }
+        let Some(ongoing) = self.nemesis.ongoing.remove(&fault) else { return };
+        match ongoing {
+            Ongoing::Troubles(troubles) => {
+                for (from, to, trouble) in troubles {
+                    self.net.trouble(from, to, trouble, false);
+                }
+            }
+            Ongoing::Paused(hosts) => {
+                for at in hosts {
+                    self.hosts[at].pauses = self.hosts[at].pauses.saturating_sub(1);
+                    self.schedule_turn(at);
+                }
+            }
+            Ongoing::SlowCpu(at) => self.hosts[at].slowness = 1,
+            Ongoing::SlowDisk(at) => self.hosts[at].disk_slowness = 1,
+            Ongoing::SmallBuffer(at) => self.hosts[at].buffer = self.scenario.buffer,
+        }
+    }
+
+    /// Ends all faults among the hosts that `healed` names; no new ones begin anywhere.
+    pub(crate) fn heal(&mut self, healed: impl Fn(usize) -> bool) {
+        self.nemesis.calm = true;
+        self.net.set_weather(self.scenario.weather.calm());
+        self.net.heal(&healed);
+        for at in (0..self.ghost()).filter(|at| healed(*at)) {
+            let host = &mut self.hosts[at];
+            (host.pauses, host.slowness, host.disk_slowness) = (0, 1, 1);
+            host.buffer = 4 << 20;
+            self.schedule_turn(at);
+        }
+    }
+}
+
+fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).flat_map(move |a| (0..count).map(move |b| (a, b))).filter(|(a, b)| a != b)
+}

@@ -1,0 +1,31 @@
+//! Deterministic simulation of whole clusters: the very daemons and clients of the product, under virtual time, with
+//! everything that can go wrong drawn from one seed.
+//!
+//! A run founds a cluster, breaks the network and the processes in every way that its seed enables while clients work,
+//! heals a part that should suffice, demands progress of it, heals the rest, and looks at what clients were told. All
+//! the while every replica is held against one canonical history ([`check`]).
+
+mod actor;
+pub mod check;
+mod coverage;
+mod daemon;
+mod dice;
+mod faults;
+mod history;
+mod host;
+mod net;
+mod packets;
+mod phases;
+mod queue;
+mod report;
+mod run;
+mod scenario;
+mod soak;
+mod value;
+mod verdict;
+mod world;
+
+pub use coverage::Coverage;
+pub use report::Report;
+pub use run::{Options, faults, run};
+pub use soak::{Soak, shrink, soak};

@@ -1,0 +1,334 @@
+//! The course of a run: founding, a storm of faults, a healed core that must make progress alone, all healed, the
+//! last look.
+
+use std::collections::BTreeSet;
+
+use haystack_core::group::Group;
+use haystack_core::node::Node;
+use haystack_wire::ids::{GroupId, NodeId};
+use haystack_wire::message::directory::Standing;
+
+use crate::check::{Check, Violation, ensure};
+use crate::scenario::{Losses, MILLIS, SECONDS};
+use crate::world::World;
+
+/// A cluster is founded within this time if nothing hinders it.
+const FOUNDED_WITHIN: u64 = 3 * SECONDS;
+/// After healing every group has a leader within this time.
+const LEADER_WITHIN: u64 = 2 * SECONDS;
+/// After healing everything is answered, and replicas are equal, within this time.
+const SETTLED_WITHIN: u64 = 10 * SECONDS;
+/// How long clients go on after healing.
+const LOAD_GOES_ON: u64 = 2 * SECONDS;
+/// Between two looks at whether something is reached.
+const STEP: u64 = 20 * MILLIS;
+
+/// Where a healed cluster stands.
+enum Cluster {
+    /// Nobody knows of one.
+    Unfounded,
+    /// These are its replicas.
+    Founded(Vec<NodeId>),
+}
+
+impl World {
+    /// Runs the whole course.
+    pub(crate) fn course(&mut self, until: u64) -> Check {
+        self.storm(until)?;
+        if self.queue.now() >= until {
+            return Ok(());
+        }
+        self.core_recovers()?;
+        self.all_recover()
+    }
+
+    /// Founding and faults.
+    fn storm(&mut self, until: u64) -> Check {
+        if self.scenario.founding_in_storm {
+            self.begin_storm();
+        } else {
+            let founded = self.reach(FOUNDED_WITHIN, World::serves)?;
+            ensure!(
+                founded,
+                Live,
+                "the cluster does not serve after 3 s although nothing is wrong: {}",
+                self.scene()
+            );
+            self.begin_storm();
+        }
+        let ends = (self.queue.now() + self.scenario.storm).min(until);
+        if self.scenario.losses != Losses::Minority {
+            let doom = self.dice.range(self.queue.now(), ends);
+            self.run(doom)?;
+            self.doom();
+        }
+        self.run(ends)
+    }
+
+    /// A majority dies at once, or everybody does.
+    fn doom(&mut self) {
+        let mut hosts: Vec<usize> = self.daemons().collect();
+        self.dice.shuffle(&mut hosts);
+        if self.scenario.losses == Losses::Majority {
+            hosts.truncate(self.scenario.daemons / 2 + 1);
+        }
+        for at in hosts {
+            if self.hosts[at].daemon().is_some() {
+                self.kill(at);
+                let returns = self.queue.now() + self.dice.magnitude(20 * MILLIS, 2 * SECONDS);
+                self.start_at(at, returns);
+            }
+        }
+        self.coverage.add("losses", "of_a_majority", 1);
+    }
+
+    /// Some hosts heal that should suffice; the rest stays as broken as it is.
+    fn core_recovers(&mut self) -> Check {
+        let core = self.choose_core();
+        let healed_at = self.queue.now();
+        let clients = self.clients();
+        self.heal(|host| core.contains(&host) || clients.contains(&host));
+        for at in self.daemons().chain(self.clients()) {
+            let wanted = core.contains(&at) || !self.daemons().contains(&at);
+            if wanted && matches!(self.hosts[at].process, crate::host::Process::None) {
+                self.start_at(at, healed_at);
+            }
+        }
+        self.hasten_clients(healed_at + SETTLED_WITHIN);
+        if !self.must_live() {
+            self.coverage.add("losses", "without_liveness", 1);
+            self.run(healed_at + 2 * SECONDS)?;
+            return self.rest_clients(healed_at);
+        }
+        let leads = self.reach(LEADER_WITHIN, |world| world.has_leaders(&core))?;
+        ensure!(leads, Live, "no leader 2 s after the core {core:?} healed: {}", self.scene());
+        self.coverage.add("live", "leader_after_ms", (self.queue.now() - healed_at) / MILLIS);
+        self.run(healed_at + LOAD_GOES_ON)?;
+        self.rest_clients(healed_at)?;
+        let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
+        let answered = self.reach(left, World::is_answered)?;
+        ensure!(
+            answered,
+            Live,
+            "operations without an answer 10 s after the core {core:?} healed: {}",
+            self.scene()
+        );
+        self.audit(healed_at)?;
+        ensure!(self.is_answered(), Live, "reads after healing have no answer: {}", self.scene());
+        let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
+        let equal = self.reach(left, |world| world.is_equal(&core))?;
+        ensure!(equal, Live, "replicas differ 10 s after the core {core:?} healed: {}", self.scene());
+        self.coverage.add("live", "settled_after_ms", (self.queue.now() - healed_at) / MILLIS);
+        self.no_refusals(healed_at)
+    }
+
+    /// Everything heals.
+    fn all_recover(&mut self) -> Check {
+        let healed_at = self.queue.now();
+        self.heal(|_| true);
+        for at in self.daemons() {
+            if matches!(self.hosts[at].process, crate::host::Process::None) {
+                self.start_at(at, healed_at);
+            }
+        }
+        if !self.must_live() {
+            return self.run(healed_at + SECONDS);
+        }
+        let all: BTreeSet<usize> = self.daemons().collect();
+        let equal = self.reach(SETTLED_WITHIN, |world| world.is_equal(&all) && world.stands(&all))?;
+        ensure!(equal, Live, "replicas differ 10 s after all healed: {}", self.scene());
+        Ok(())
+    }
+
+    /// Lets time pass until something is reached, or for `within`.
+    fn reach(&mut self, within: u64, reached: impl Fn(&Self) -> bool) -> Result<bool, Violation> {
+        let until = self.queue.now() + within;
+        while !reached(self) {
+            if self.queue.now() >= until {
+                return Ok(false);
+            }
+            self.run((self.queue.now() + STEP).min(until))?;
+        }
+        Ok(true)
+    }
+
+    /// Whether every daemon is up and every group has a leader.
+    fn serves(&self) -> bool {
+        self.daemons().all(|at| self.hosts[at].daemon().is_some_and(|daemon| daemon.node.map().is_some()))
+            && self.has_leaders(&self.daemons().collect())
+    }
+
+    fn cluster(&self) -> Cluster {
+        let nodes = self.daemons().filter_map(|at| self.hosts[at].daemon());
+        let replicas =
+            nodes.filter_map(|daemon| Some(daemon.node.groups().next()?.replicas().to_vec())).next();
+        replicas.map_or(Cluster::Unfounded, Cluster::Founded)
+    }
+
+    /// The hosts of replicas that live.
+    fn living(&self, replicas: &[NodeId]) -> Vec<usize> {
+        let lives = |at: &usize| {
+            self.hosts[*at]
+                .daemon()
+                .is_some_and(|daemon| !daemon.stopping && replicas.contains(&daemon.node.id()))
+        };
+        self.daemons().filter(lives).collect()
+    }
+
+    /// Hosts that should suffice: a majority of the replicas, if all of those know that they are ones.
+    fn choose_core(&mut self) -> BTreeSet<usize> {
+        let Cluster::Founded(replicas) = self.cluster() else { return self.daemons().collect() };
+        let mut living = self.living(&replicas);
+        let member = |at: &usize| {
+            self.hosts[*at].daemon().is_some_and(|daemon| daemon.node.standing() == Standing::Member)
+        };
+        let majority = replicas.len() / 2 + 1;
+        if living.len() < majority || !living.iter().all(member) {
+            return self.daemons().collect();
+        }
+        self.dice.shuffle(&mut living);
+        living.truncate(self.dice.range(majority as u64, living.len() as u64) as usize);
+        living.into_iter().collect()
+    }
+
+    /// Whether the cluster has all it needs to live.
+    fn must_live(&self) -> bool {
+        match self.cluster() {
+            Cluster::Founded(replicas) => self.living(&replicas).len() * 2 > replicas.len(),
+            // A grant may have been lost with a state directory: then people must say what to do.
+            Cluster::Unfounded => !self.nemesis.wiped && self.scenario.losses == Losses::Minority,
+        }
+    }
+
+    /// Whether every group has a leader, in the core or not, that the core trusts.
+    fn has_leaders(&self, core: &BTreeSet<usize>) -> bool {
+        let running = self.daemons().filter(|at| self.hosts[*at].runs());
+        let nodes: Vec<_> =
+            running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
+        let core: Vec<_> =
+            core.iter().filter_map(|at| self.hosts[*at].daemon()).map(|daemon| &daemon.node).collect();
+        (0..=self.scenario.partitions).map(GroupId).all(|id| {
+            nodes.iter().any(|node| {
+                let leads = node.groups().any(|group| group.id() == id && group.leads());
+                let trusts = |other: &&&Node| {
+                    let group = other.groups().find(|group| group.id() == id);
+                    group.and_then(Group::leader).is_some_and(|leader| leader.node == node.id())
+                };
+                leads && core.iter().filter(trusts).count() * 2 > core.len()
+            })
+        })
+    }
+
+    /// Whether nobody waits for an answer.
+    fn is_answered(&self) -> bool {
+        self.clients().all(|at| self.hosts[at].actor().is_none_or(crate::actor::Actor::is_idle))
+    }
+
+    /// Whether all living replicas among `hosts` have applied all that anybody applied.
+    fn is_equal(&self, hosts: &BTreeSet<usize>) -> bool {
+        let Cluster::Founded(replicas) = self.cluster() else { return false };
+        let living = self.living(&replicas);
+        (0..=self.scenario.partitions).map(GroupId).all(|id| {
+            let len = self.record.canons.get(id).map_or(0, crate::check::canon::Canon::len);
+            living.iter().filter(|at| hosts.contains(at)).all(|at| {
+                let group =
+                    self.hosts[*at].daemon().and_then(|daemon| daemon.node.groups().find(|g| g.id() == id));
+                group.is_some_and(|group| group.broadcast().applied().0 == len)
+            })
+        })
+    }
+
+    /// Whether every process is a member, or knows that it has no vote.
+    fn stands(&self, hosts: &BTreeSet<usize>) -> bool {
+        hosts.iter().all(|at| {
+            self.hosts[*at].daemon().is_some_and(|daemon| {
+                daemon.node.map().is_some() && daemon.node.standing() != Standing::Founding
+            })
+        })
+    }
+
+    fn hasten_clients(&mut self, deadline: u64) {
+        for at in self.clients() {
+            if let Some(actor) = self.hosts[at].actor_mut() {
+                actor.deadline = Some(deadline);
+            }
+        }
+    }
+
+    /// Clients ask for nothing more.
+    fn rest_clients(&mut self, healed_at: u64) -> Check {
+        for at in self.clients() {
+            if let Some(actor) = self.hosts[at].actor_mut() {
+                actor.active = false;
+            }
+        }
+        if !self.must_live() {
+            return self.run(healed_at + 3 * SECONDS);
+        }
+        Ok(())
+    }
+
+    /// Settles what is unknown, and reads every key once more.
+    fn audit(&mut self, healed_at: u64) -> Check {
+        let tickets = std::mem::take(&mut self.record.tickets);
+        let keys = self.record.keys.len();
+        let auditor = self.auditor();
+        if let Some(actor) = self.hosts[auditor].actor_mut() {
+            actor.read_all(keys);
+            actor.resolve_all(tickets);
+        }
+        self.schedule_turn(auditor);
+        let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
+        self.reach(left, World::is_answered).map(drop)
+    }
+
+    /// What was asked well after healing was done, and not refused or lost.
+    fn no_refusals(&self, healed_at: u64) -> Check {
+        use crate::history::Status;
+        let calm = healed_at + LEADER_WITHIN;
+        for (at, op) in self.record.history.ops.iter().enumerate() {
+            let bad = matches!(op.status, Status::Pending | Status::Failed) && op.start >= calm;
+            ensure!(!bad, Live, "operation {at} was asked in a healed cluster and not done: {op:?}");
+        }
+        Ok(())
+    }
+
+    /// How things stand, for reports.
+    pub(crate) fn scene(&self) -> String {
+        let mut scene = String::new();
+        for at in self.daemons() {
+            let host = &self.hosts[at];
+            let Some(daemon) = host.daemon() else {
+                scene += &format!("\n  {}: no process", host.name);
+                continue;
+            };
+            scene += &format!("\n  {}: {:?}", host.name, daemon.node.standing());
+            for group in daemon.node.groups() {
+                let b = group.broadcast();
+                scene += &format!(
+                    "\n    group {} {:?} trusts {:?} live {} promised {:?} accepted {:?} len {} decided {} applied {}",
+                    group.id(),
+                    b.role(),
+                    group.leader(),
+                    group.live(),
+                    b.promised(),
+                    b.accepted_round(),
+                    b.len(),
+                    b.decided(),
+                    b.applied()
+                );
+            }
+        }
+        for at in self.clients() {
+            if let Some(actor) = self.hosts[at].actor() {
+                scene += &format!("\n  {}: {}", self.hosts[at].name, actor.waits_for());
+            }
+        }
+        scene
+    }
+
+    /// The last position that somebody applied in each group, for reports.
+    pub(crate) fn entries(&self) -> u64 {
+        self.record.canons.iter().map(|(_, canon)| canon.len()).sum()
+    }
+}

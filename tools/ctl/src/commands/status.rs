@@ -1,0 +1,93 @@
+//! `status` and `wait`: how things stand, put together from what every daemon says that answers.
+
+mod health;
+mod show;
+mod survey;
+mod view;
+
+use std::time::Duration;
+
+use crate::clock::{Limit, pause};
+use crate::context::{Context, say};
+use crate::failure::{Exit, Failure};
+use crate::output;
+use health::Health;
+
+use view::View;
+
+pub(crate) use survey::{ask_each, survey};
+
+/// Time between two looks at a cluster that is waited for (judgement: below what people notice).
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// Most time that one look takes while a cluster is waited for.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// Shows how things stand.
+///
+/// # Errors
+/// If no daemon answers.
+pub(crate) fn status(context: &Context) -> Result<Exit, Failure> {
+    let survey = survey(context, context.timeout);
+    let view = View::of(survey).map_err(|error| context.failure(&error, false))?;
+    let report = health::judge(&view);
+    if context.json {
+        output::json(&show::json(&view, &report))?;
+    } else {
+        output::line(&show::text(&view, &report))?;
+    }
+    Ok(report.health.exit())
+}
+
+/// Waits until every group has a leader and every founder is a member.
+///
+/// # Errors
+/// If it is not so within the time limit; says what was missing.
+pub(crate) fn wait_ready(context: &Context) -> Result<Exit, Failure> {
+    let limit = Limit::of(context.timeout);
+    let mut told = String::new();
+    loop {
+        let seen = View::of(survey(context, limit.left().min(LOOK_LIMIT)));
+        let missing = match &seen {
+            Ok(view) => health::missing(view),
+            Err(_) => vec![format!("a daemon to answer at {}", context.addresses.join(", "))],
+        };
+        if missing.is_empty() {
+            let report = seen.as_ref().map(health::judge);
+            if context.json
+                && let (Ok(view), Ok(report)) = (&seen, &report)
+            {
+                output::json(&show::json(view, report))?;
+            }
+            return Ok(Exit::Done);
+        }
+        let missing = missing.join("; ");
+        if limit.left().is_zero() {
+            return Err(match seen {
+                Ok(_) => Failure::new(
+                    Exit::Unreachable,
+                    format!("not ready within {:?}: waited for {missing}", context.timeout),
+                ),
+                Err(error) => context.failure(&error, false),
+            });
+        }
+        if missing != told {
+            say(&format!("waiting for {missing}"));
+            told = missing;
+        }
+        pause(LOOK_PERIOD.min(limit.left()));
+    }
+}
+
+impl Health {
+    /// The exit status of `status`.
+    const fn exit(self) -> Exit {
+        match self {
+            Self::Ok => Exit::Done,
+            Self::Degraded => Exit::No,
+            Self::Unavailable => Exit::Unreachable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

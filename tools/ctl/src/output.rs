@@ -1,0 +1,89 @@
+//! Standard output: bytes as they are, or JSON.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use haystack_client::Versioned;
+use serde_json::{Map, Value};
+
+use crate::failure::{Exit, Failure};
+
+/// Writes bytes to standard output. Whoever reads may stop when it has enough.
+///
+/// # Errors
+/// A failure if they cannot be written, other than because nobody reads.
+pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// What is said when standard output takes no more.
+pub(crate) fn cannot_write(error: &io::Error) -> Failure {
+    Failure::new(Exit::Usage, format!("cannot write to standard output: {error}"))
+}
+
+/// Writes a line of text.
+///
+/// # Errors
+/// As [`write()`].
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Writes a value as a line of JSON.
+///
+/// # Errors
+/// As [`write()`].
+pub(crate) fn json(value: &Value) -> Result<(), Failure> {
+    line(&value.to_string())
+}
+
+/// Writes stored bytes exactly, and ends the line on a terminal only.
+///
+/// # Errors
+/// As [`write()`].
+pub(crate) fn value(bytes: &[u8]) -> Result<(), Failure> {
+    write(bytes)?;
+    if io::stdout().is_terminal() { write(b"\n") } else { Ok(()) }
+}
+
+/// Puts bytes into an object: under `name` if they are text, else in base64 under `name` with `_b64`.
+pub(crate) fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    match str::from_utf8(bytes) {
+        Ok(text) => object.insert(name.to_owned(), text.into()),
+        Err(_) => object.insert(format!("{name}_b64"), STANDARD.encode(bytes).into()),
+    };
+}
+
+/// An object that begins with a key.
+pub(crate) fn about(key: &[u8]) -> Map<String, Value> {
+    let mut object = Map::new();
+    insert(&mut object, "key", key);
+    object
+}
+
+/// What is stored under a key, or null.
+pub(crate) fn stored(found: Option<&Versioned>) -> Value {
+    found.map_or(Value::Null, |found| {
+        let mut object = Map::new();
+        insert(&mut object, "value", &found.value);
+        object.insert("version".into(), found.version.to_string().into());
+        Value::Object(object)
+    })
+}
+
+/// Bytes for people, in a sentence: quoted, and cut if they are many.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    const MOST: usize = 60;
+    let text: String =
+        bytes[..bytes.len().min(MOST)].escape_ascii().to_string().replace("\\'", "'").replace("\\\\", "\\");
+    let more = if bytes.len() > MOST { format!("... ({} bytes)", bytes.len()) } else { String::new() };
+    match str::from_utf8(bytes) {
+        Ok(plain) if bytes.len() <= MOST && !plain.contains(char::is_control) => format!("`{plain}`"),
+        _ => format!("`{text}`{more}"),
+    }
+}
