@@ -168,10 +168,6 @@ impl Pipe for Fake {
         let outcome = self.answer(number, operation);
         Ok(Some((number, outcome, 1 + self.rng.below(2) as u32)))
     }
-
-    fn tend(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
 }
 
 #[derive(Default)]
