@@ -99,10 +99,11 @@ impl World {
             self.run(healed_at + 2 * SECONDS)?;
             return self.rest_clients(healed_at);
         }
-        let leads = self.reach(LEADER_WITHIN, World::has_leaders)?;
-        ensure!(leads, Live, "no leader 2 s after the core {core:?} healed: {}", self.scene());
+        let within = self.leader_within(&core);
+        let leads = self.reach(within, World::has_leaders)?;
+        ensure!(leads, Live, "no leader {} ms after the core {core:?} healed: {}", within / MILLIS, self.scene());
         self.coverage.add("live", "leader_after_ms", (self.queue.now() - healed_at) / MILLIS);
-        self.run(healed_at + LOAD_GOES_ON)?;
+        self.run(self.queue.now().max(healed_at + LOAD_GOES_ON))?;
         self.rest_clients(healed_at)?;
         let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
         let answered = self.reach(left, World::is_answered)?;
@@ -149,6 +150,14 @@ impl World {
             self.run((self.queue.now() + STEP).min(until))?;
         }
         Ok(true)
+    }
+
+    /// How long a leader may take: four election timeouts (CONSENSUS, "Election"), as long as the round trips that
+    /// were measured until now made them, and 2 s if that is more.
+    fn leader_within(&self, core: &BTreeSet<usize>) -> u64 {
+        let nodes = core.iter().filter_map(|at| self.hosts[*at].daemon());
+        let timeouts = nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
+        timeouts.max().map_or(LEADER_WITHIN, |longest| LEADER_WITHIN.max(longest.as_nanos() as u64 * 4))
     }
 
     /// Whether every daemon is up and every group has a leader.
