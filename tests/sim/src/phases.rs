@@ -101,7 +101,13 @@ impl World {
         }
         let within = self.leader_within(&core);
         let leads = self.reach(within, World::has_leaders)?;
-        ensure!(leads, Live, "no leader {} ms after the core {core:?} healed: {}", within / MILLIS, self.scene());
+        ensure!(
+            leads,
+            Live,
+            "no leader {} ms after the core {core:?} healed: {}",
+            within / MILLIS,
+            self.scene()
+        );
         self.coverage.add("live", "leader_after_ms", (self.queue.now() - healed_at) / MILLIS);
         self.run(self.queue.now().max(healed_at + LOAD_GOES_ON))?;
         self.rest_clients(healed_at)?;
@@ -156,7 +162,8 @@ impl World {
     /// were measured until now made them, and 2 s if that is more.
     fn leader_within(&self, core: &BTreeSet<usize>) -> u64 {
         let nodes = core.iter().filter_map(|at| self.hosts[*at].daemon());
-        let timeouts = nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
+        let timeouts =
+            nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
         timeouts.max().map_or(LEADER_WITHIN, |longest| LEADER_WITHIN.max(longest.as_nanos() as u64 * 4))
     }
 
