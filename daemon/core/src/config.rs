@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::broadcast::Limits;
 use crate::mutation::Mutations;
+use crate::node::Buggify;
 
 /// A node's configuration.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct Config {
     pub limits: Limits,
     /// Idle time after which a client session may be expired.
     pub session_ttl: Duration,
+    /// How groups' messages are mistreated on purpose; not at all in a daemon.
+    pub buggify: Buggify,
+    /// Bounds of the links.
+    pub links: haystack_wire::link::Limits,
     /// Whether every applied entry is reported as an event, for checkers.
     pub observe: bool,
     /// Rules to break on purpose, so that tests can show that they would notice; none can be set in a daemon.
@@ -83,6 +88,8 @@ impl Config {
             round: Duration::from_millis(100),
             limits: Limits::default(),
             session_ttl: Duration::from_secs(15 * 60),
+            buggify: Buggify::default(),
+            links: haystack_wire::link::Limits::default(),
             observe: false,
             mutations: Mutations::none(),
         }

@@ -1,4 +1,4 @@
-//! Planted mistakes: switches that each break one rule of the broadcast, so that the tests can show they notice.
+//! Planted mistakes: switches that each break one rule, so that the tests can show they notice.
 //!
 //! Without the feature `mutations` no switch can be set and `mutated!` is the constant `false`.
 
@@ -34,11 +34,21 @@ pub enum Mutation {
     StalledPromiseCounts,
     /// Rule 9: entries are appended behind a stop-sign.
     AppendPastStop,
+    /// Reads: a leader answers without asking whether it still leads.
+    ReadUnconfirmed,
+    /// Reads: one that arrives while a round is under way is served by it.
+    ReadNonceReused,
+    /// Reads: a new leader answers before it knows what its predecessors have decided.
+    ReadBeforeFloor,
+    /// Sessions: an operation that is in the log twice takes effect twice.
+    DuplicateApplied,
+    /// Outcomes: a leader that is deposed says that what it has appended surely failed.
+    AppendedToldFailed,
 }
 
 impl Mutation {
-    /// All of them, for tests that go through the list.
-    pub const ALL: [Self; 14] = [
+    /// Mistakes of the broadcast, for tests that go through the list.
+    pub const BROADCAST: [Self; 14] = [
         Self::OverlapTruncates,
         Self::AckAcrossGap,
         Self::DecideUnsynced,
@@ -54,6 +64,20 @@ impl Mutation {
         Self::StalledPromiseCounts,
         Self::AppendPastStop,
     ];
+
+    /// Mistakes of what stands on it: reads, sessions, outcomes.
+    pub const GROUP: [Self; 5] = [
+        Self::ReadUnconfirmed,
+        Self::ReadNonceReused,
+        Self::ReadBeforeFloor,
+        Self::DuplicateApplied,
+        Self::AppendedToldFailed,
+    ];
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::BROADCAST.into_iter().chain(Self::GROUP)
+    }
 }
 
 /// A set of [`Mutation`]s, empty unless the feature `mutations` is on.
@@ -93,9 +117,10 @@ macro_rules! mutated {
 /// `mutated!(self, OverlapTruncates)`: whether that rule is broken here; the constant `false` without the feature.
 #[cfg(not(feature = "mutations"))]
 macro_rules! mutated {
-    ($of:expr, $mutation:ident) => {
+    ($of:expr, $mutation:ident) => {{
+        let _ = $of.mutations;
         false
-    };
+    }};
 }
 
 pub(crate) use mutated;

@@ -335,6 +335,8 @@ impl World {
         for at in (0..self.ghost()).filter(|at| healed(*at)) {
             let host = &mut self.hosts[at];
             (host.pauses, host.slowness, host.disk_slowness) = (0, 1, 1);
+            host.free_at = host.free_at.min(self.queue.now());
+            host.turn_scheduled = false;
             host.buffer = 4 << 20;
             self.schedule_turn(at);
         }

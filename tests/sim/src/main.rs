@@ -71,8 +71,8 @@ impl Cli {
     fn mutations(&self) -> Result<haystack_core::mutation::Mutations, String> {
         use haystack_core::mutation::{Mutation, Mutations};
         let Some(name) = &self.mutation else { return Ok(Mutations::none()) };
-        let found = Mutation::ALL.into_iter().find(|mutation| format!("{mutation:?}") == *name);
-        let known: Vec<_> = Mutation::ALL.iter().map(|mutation| format!("{mutation:?}")).collect();
+        let found = Mutation::all().find(|mutation| format!("{mutation:?}") == *name);
+        let known: Vec<_> = Mutation::all().map(|mutation| format!("{mutation:?}")).collect();
         found
             .map(Mutations::only)
             .ok_or(format!("no mutation is called {name}; there are: {}", known.join(", ")))

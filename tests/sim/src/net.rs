@@ -299,7 +299,9 @@ mod tests {
             ..calm()
         };
         let mut net = network(weather);
-        (0..10_000).for_each(|n| drop(net.send(n * 10_000, 0, 1, 50)));
+        for n in 0..10_000 {
+            let _ = net.send(n * 10_000, 0, 1, 50);
+        }
         let Hits { lost, duplicated, reordered, flipped, truncated, .. } = net.hits;
         for hits in [lost, duplicated, reordered, flipped, truncated] {
             assert!((700..1300).contains(&hits), "{:?}", net.hits);

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use haystack_core::group::Group;
-use haystack_core::node::Node;
 use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::message::directory::Standing;
 
@@ -100,10 +99,17 @@ impl World {
             self.run(healed_at + 2 * SECONDS)?;
             return self.rest_clients(healed_at);
         }
-        let leads = self.reach(LEADER_WITHIN, |world| world.has_leaders(&core))?;
-        ensure!(leads, Live, "no leader 2 s after the core {core:?} healed: {}", self.scene());
+        let within = self.leader_within(&core);
+        let leads = self.reach(within, World::has_leaders)?;
+        ensure!(
+            leads,
+            Live,
+            "no leader {} ms after the core {core:?} healed: {}",
+            within / MILLIS,
+            self.scene()
+        );
         self.coverage.add("live", "leader_after_ms", (self.queue.now() - healed_at) / MILLIS);
-        self.run(healed_at + LOAD_GOES_ON)?;
+        self.run(self.queue.now().max(healed_at + LOAD_GOES_ON))?;
         self.rest_clients(healed_at)?;
         let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
         let answered = self.reach(left, World::is_answered)?;
@@ -152,10 +158,19 @@ impl World {
         Ok(true)
     }
 
+    /// How long a leader may take: four election timeouts (CONSENSUS, "Election"), as long as the round trips that
+    /// were measured until now made them, and 2 s if that is more.
+    fn leader_within(&self, core: &BTreeSet<usize>) -> u64 {
+        let nodes = core.iter().filter_map(|at| self.hosts[*at].daemon());
+        let timeouts =
+            nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
+        timeouts.max().map_or(LEADER_WITHIN, |longest| LEADER_WITHIN.max(longest.as_nanos() as u64 * 4))
+    }
+
     /// Whether every daemon is up and every group has a leader.
     fn serves(&self) -> bool {
         self.daemons().all(|at| self.hosts[at].daemon().is_some_and(|daemon| daemon.node.map().is_some()))
-            && self.has_leaders(&self.daemons().collect())
+            && self.has_leaders()
     }
 
     fn cluster(&self) -> Cluster {
@@ -200,21 +215,19 @@ impl World {
         }
     }
 
-    /// Whether every group has a leader, in the core or not, that the core trusts.
-    fn has_leaders(&self, core: &BTreeSet<usize>) -> bool {
+    /// Whether every group has a leader, of the core or not, that a majority of the replicas trusts.
+    fn has_leaders(&self) -> bool {
         let running = self.daemons().filter(|at| self.hosts[*at].runs());
         let nodes: Vec<_> =
             running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
-        let core: Vec<_> =
-            core.iter().filter_map(|at| self.hosts[*at].daemon()).map(|daemon| &daemon.node).collect();
         (0..=self.scenario.partitions).map(GroupId).all(|id| {
+            let groups = || nodes.iter().filter_map(|node| node.groups().find(|group| group.id() == id));
+            let trust = |leader: NodeId| {
+                groups().filter_map(Group::leader).filter(|trusted| trusted.node == leader).count()
+            };
             nodes.iter().any(|node| {
                 let leads = node.groups().any(|group| group.id() == id && group.leads());
-                let trusts = |other: &&&Node| {
-                    let group = other.groups().find(|group| group.id() == id);
-                    group.and_then(Group::leader).is_some_and(|leader| leader.node == node.id())
-                };
-                leads && core.iter().filter(trusts).count() * 2 > core.len()
+                leads && trust(node.id()) * 2 > self.scenario.daemons
             })
         })
     }

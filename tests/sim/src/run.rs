@@ -40,6 +40,7 @@ pub fn faults() -> impl Iterator<Item = &'static str> {
         "drift",
         "losses",
         "founding_in_storm",
+        "buggify",
     ];
     Fault::ALL.iter().map(|fault| fault.name()).chain(weather)
 }

@@ -6,6 +6,9 @@
 use std::time::Duration;
 
 use haystack_core::broadcast::Limits;
+use haystack_core::node::Buggify;
+use haystack_wire::frame::Class;
+use haystack_wire::link;
 
 use crate::dice::{Dice, Ppm};
 use crate::net::Weather;
@@ -154,6 +157,9 @@ pub(crate) struct Scenario {
     pub(crate) addressing: Addressing,
     pub(crate) sealed: bool,
     pub(crate) limits: Limits,
+    pub(crate) links: link::Limits,
+    /// How groups' messages are mistreated inside the daemons.
+    pub(crate) buggify: Buggify,
     pub(crate) session_ttl: Duration,
     /// The network while it misbehaves.
     pub(crate) weather: Weather,
@@ -208,6 +214,8 @@ impl Scenario {
                 .unwrap_or(Addressing::V4),
             sealed: dice.chance(300_000),
             limits: limits(dice),
+            links: links(dice),
+            buggify: if enabled("buggify") { buggify(dice) } else { Buggify::default() },
             session_ttl: Duration::from_millis(if dice.chance(150_000) {
                 dice.range(1_500, 6_000)
             } else {
@@ -255,6 +263,24 @@ fn limits(dice: &mut Dice) -> Limits {
             }
         }
     }
+}
+
+/// Small windows in some seeds, so that links refuse messages.
+fn links(dice: &mut Dice) -> link::Limits {
+    let mut limits = link::Limits::default();
+    if dice.chance(300_000) {
+        // The least that every link grants, and room for the largest single entry.
+        for class in [Class::Broadcast, Class::Client] {
+            let class = &mut limits.classes[class.index()];
+            (class.bytes, class.messages, class.message_bytes) = (512 << 10, 1024, 512 << 10);
+        }
+    }
+    limits
+}
+
+fn buggify(dice: &mut Dice) -> Buggify {
+    let mut rate = |most: u64| if dice.coin() { dice.magnitude(1_000, most) as Ppm } else { 0 };
+    Buggify { lose: rate(100_000), repeat: rate(200_000), hold: rate(200_000), release: 300_000 }
 }
 
 fn weather(dice: &mut Dice, enabled: &impl Fn(&str) -> bool) -> Weather {

@@ -236,6 +236,8 @@ impl World {
         config.keys = self.cluster_keys.clone();
         config.partitions = self.scenario.partitions;
         config.limits = self.scenario.limits;
+        config.links = self.scenario.links;
+        config.buggify = self.scenario.buggify;
         config.session_ttl = self.scenario.session_ttl;
         config.observe = true;
         config.mutations = self.mutations;
@@ -408,7 +410,7 @@ impl World {
         }
         while let Some(record) = daemon.node.poll_persist() {
             let lsn = daemon.write(record);
-            self.to_disk(at, lsn);
+            self.begin_write(at, lsn);
         }
         let who = std::mem::take(&mut self.hosts[at].name);
         let told = self.daemon_events(&who, daemon);
@@ -466,7 +468,7 @@ impl World {
     }
 
     /// A record is on its way to disk.
-    fn to_disk(&mut self, at: usize, lsn: Lsn) {
+    fn begin_write(&mut self, at: usize, lsn: Lsn) {
         let (least, most) = self.scenario.disk;
         let host = &mut self.hosts[at];
         let takes = self.dice.range(least, most) * host.disk_slowness;

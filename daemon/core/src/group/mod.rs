@@ -27,6 +27,7 @@ use haystack_wire::rng::Rng;
 use crate::broadcast::{self, Broadcast, Role};
 use crate::config::Config;
 use crate::election::{self, Election};
+use crate::mutation::{Mutations, mutated};
 use crate::store::{Activity, Admission, Limits, Pending, Store};
 
 use machine::Shape;
@@ -149,6 +150,7 @@ pub struct Group {
     next_expiry: Instant,
     observe: bool,
     may_lead: bool,
+    mutations: Mutations,
 }
 
 /// What a group is made of.
@@ -245,6 +247,7 @@ impl Group {
             next_expiry: now + EXPIRY_PERIOD,
             observe: config.observe,
             may_lead: true,
+            mutations: config.mutations,
         }
     }
 
@@ -371,7 +374,8 @@ impl Group {
 
     fn start_read_round(&mut self, now: Instant, sink: &mut Sink) {
         let Some(floor) = self.broadcast.read_floor() else { return };
-        if self.broadcast.decided() < floor || !self.reads.wants_round() {
+        let settled = mutated!(self, ReadBeforeFloor) || self.broadcast.decided() >= floor;
+        if !settled || !self.reads.wants_round() {
             return;
         }
         let state = self.state(now);

@@ -11,6 +11,7 @@ use super::machine::Applied;
 use super::{Group, Out, Sink};
 use crate::directory::machine::DirectoryCommand;
 use crate::directory::placement::founding_map;
+use crate::mutation::mutated;
 use crate::store::{Activity, FrozenId, Pending};
 use crate::{broadcast, election};
 
@@ -88,7 +89,11 @@ impl Group {
             broadcast::Output::Role(_) => {
                 // Whoever waits here no longer learns from this replica what became of the entry: the
                 // client asks again under the same number. Reads have no effect, so they are refused.
-                self.waiting.clear();
+                for waiting in std::mem::take(&mut self.waiting) {
+                    if mutated!(self, AppendedToldFailed) {
+                        self.refuse(waiting.origin, waiting.id, Refusal::NotLeader, sink);
+                    }
+                }
                 self.pending = Pending::default();
                 // Other leaders saw sessions at work that this one last saw long ago: each gets a whole idle time.
                 self.activity = Activity::new(self.session_ttl);

@@ -78,17 +78,21 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// Takes a read in.
+    /// Takes a read in. The `late` one joins the round that is under way: a mistake, for tests.
     ///
     /// # Errors
     /// If too many wait already.
-    pub(super) fn push(&mut self, read: Read) -> Result<(), Read> {
+    pub(super) fn push(&mut self, read: Read, late: bool) -> Result<(), Read> {
         let bytes = self.bytes + read.what.bytes();
         if self.waiting.len() + self.asked.len() >= READS_LIMIT || bytes > READS_BYTES {
             return Err(read);
         }
         self.bytes = bytes;
-        self.waiting.push_back(read);
+        if late && self.round.is_some() {
+            self.asked.push_back(read);
+        } else {
+            self.waiting.push_back(read);
+        }
         Ok(())
     }
 
@@ -134,10 +138,10 @@ mod tests {
     #[test]
     fn a_round_covers_what_arrived_before_it_and_only_its_own_nonce_confirms_it() {
         let mut reads = Reads::default();
-        reads.push(read(1, 1)).unwrap();
+        reads.push(read(1, 1), false).unwrap();
         assert!(reads.wants_round());
         reads.begin(7, LogIndex(3));
-        reads.push(read(2, 1)).unwrap();
+        reads.push(read(2, 1), false).unwrap();
         assert!(!reads.wants_round(), "one round at a time");
         assert!(reads.confirmed(6).is_none(), "an earlier round's nonce");
         let asked = reads.confirmed(7).unwrap();
@@ -150,12 +154,12 @@ mod tests {
     fn waiting_reads_are_bounded_in_bytes_and_room_comes_back() {
         let mut reads = Reads::default();
         let long = READS_BYTES / 4;
-        (0..4).for_each(|id| reads.push(read(id, long)).unwrap());
-        assert_eq!(reads.push(read(4, 1)).unwrap_err().id, 4);
+        (0..4).for_each(|id| reads.push(read(id, long), false).unwrap());
+        assert_eq!(reads.push(read(4, 1), false).unwrap_err().id, 4);
         reads.begin(1, LogIndex(0));
         assert_eq!(reads.confirmed(1).unwrap().reads.len(), 4);
-        reads.push(read(5, long)).unwrap();
+        reads.push(read(5, long), false).unwrap();
         assert_eq!(reads.drain().count(), 1);
-        (0..4).for_each(|id| reads.push(read(id, long)).unwrap());
+        (0..4).for_each(|id| reads.push(read(id, long), false).unwrap());
     }
 }

@@ -10,6 +10,7 @@ use super::machine::Machine;
 use super::reads::{self, Read};
 use super::{Group, Handled, Origin, Out, Sink, Waiting};
 use crate::broadcast::{ProposeError, Role};
+use crate::mutation::mutated;
 use crate::store::Admitted;
 
 impl Group {
@@ -99,7 +100,12 @@ impl Group {
     }
 
     fn on_read(&mut self, origin: Origin, id: u64, what: reads::What, sink: &mut Sink) -> Handled {
-        match self.reads.push(Read { origin, id, what }) {
+        let read = Read { origin, id, what };
+        if mutated!(self, ReadUnconfirmed) {
+            self.serve(reads::Asked { at: self.broadcast.applied(), reads: [read].into() }, sink);
+            return Handled::Taken;
+        }
+        match self.reads.push(read, mutated!(self, ReadNonceReused)) {
             Ok(()) => Handled::Taken,
             Err(_) => self.refuse(origin, id, Refusal::Overloaded, sink),
         }

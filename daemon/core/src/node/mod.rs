@@ -1,5 +1,6 @@
 //! The whole node: links, founding and groups, composed.
 
+mod buggify;
 mod client;
 mod outbox;
 mod peer;
@@ -27,6 +28,8 @@ use crate::directory::life::Life;
 use crate::group::{Founded, Group, Out, Sink};
 use crate::stats::Stats;
 use crate::store;
+pub use buggify::Buggify;
+use buggify::Gremlin;
 use outbox::Outbox;
 use timers::{Source, Timers};
 
@@ -204,12 +207,14 @@ impl Node {
                 network: config.network,
                 keys: config.keys.clone(),
                 accepts: true,
-                limits: link::Limits { datagrams: DATAGRAMS_WAITING, ..link::Limits::default() },
+                limits: link::Limits { datagrams: DATAGRAMS_WAITING, ..config.links },
             },
             now,
             rng.fork(),
         );
         let founding = Founding::new(&config, identity.node, identity.life, now, rng.fork());
+        let mut outbox = Outbox::default();
+        outbox.gremlin = Gremlin::new(config.buggify, &mut rng);
         let mut node = Self {
             identity: local,
             log: log.new(o!("node" => identity.node.short())),
@@ -221,7 +226,7 @@ impl Node {
             map: None,
             routes: BTreeMap::new(),
             sink: Sink::new(),
-            outbox: Outbox::default(),
+            outbox,
             dirty: BTreeSet::new(),
             timers: Timers::default(),
             succeeded: Vec::new(),
@@ -529,6 +534,7 @@ impl Node {
             let limits = store::Limits {
                 value: self.config.value_limit,
                 memory: self.config.memory_limit / map.partitions.len() as u64,
+                mutations: self.config.mutations,
                 ..store::Limits::default()
             };
             let slots = (partition.first, partition.last);

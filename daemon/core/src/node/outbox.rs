@@ -11,6 +11,7 @@ use haystack_wire::link::{DATAGRAM_MAX_BYTES, Endpoint, SendError};
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::election::GroupHeartbeat;
 
+use super::buggify::Gremlin;
 use crate::stats::Stats;
 
 /// Bytes of heartbeats in one datagram: with tag and count below the links' limit.
@@ -26,6 +27,8 @@ pub(super) struct Outbox {
     /// Groups whose messages to a process were refused by a full link.
     blocked: BTreeMap<NodeId, BTreeSet<GroupId>>,
     scratch: BytesMut,
+    /// Only in tests.
+    pub(super) gremlin: Option<Box<Gremlin>>,
 }
 
 impl Outbox {
@@ -46,10 +49,16 @@ impl Outbox {
     ) {
         let bytes = self.encode(message);
         for node in to {
-            let sent = send(now, endpoint, stats, *node, Class::Broadcast, bytes.clone());
-            if let (Err(SendError::WouldBlock), PeerMessage::Broadcast { group, .. }) = (sent, message) {
-                self.blocked.entry(*node).or_default().insert(*group);
+            let copies = self.gremlin.as_mut().map_or(1, |gremlin| gremlin.copies(*node, &bytes));
+            for _ in 0..copies {
+                let sent = send(now, endpoint, stats, *node, Class::Broadcast, bytes.clone());
+                if let (Err(SendError::WouldBlock), PeerMessage::Broadcast { group, .. }) = (sent, message) {
+                    self.blocked.entry(*node).or_default().insert(*group);
+                }
             }
+        }
+        if let Some((node, bytes)) = self.gremlin.as_mut().and_then(|gremlin| gremlin.release()) {
+            let _ = send(now, endpoint, stats, node, Class::Broadcast, bytes);
         }
     }
 

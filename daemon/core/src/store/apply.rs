@@ -12,6 +12,7 @@ use super::digest::{Digest, KeyHash};
 use super::frozen::Frozen;
 use super::sessions::{Answer, Remembered, Session, Window, window};
 use super::tree::{Change, Contents, Record};
+use crate::mutation::mutated;
 
 impl Store {
     /// Applies the command at `index` of the log and returns what whoever waits for this entry is told. Bodies that
@@ -72,9 +73,12 @@ impl Store {
             Window::Beyond => return self.refuse_window(),
             Window::Inside => {}
         }
-        if let Some(reply) = session.reply(seq) {
+        let again = session.reply(seq).map(|reply| reply.answer.outcome());
+        if let Some(outcome) = &again {
             self.stats.duplicates += 1;
-            return reply.answer.outcome();
+            if !mutated!(self.limits, DuplicateApplied) {
+                return outcome.clone();
+            }
         }
         let key = match write {
             Write::Put { key, .. } | Write::Delete { key } | Write::Cas { key, .. } => key,
@@ -91,6 +95,9 @@ impl Store {
         };
         let effect = self.records.update(key, |old| change.decide(old, write));
         self.stats.writes += 1;
+        if let Some(outcome) = again {
+            return outcome;
+        }
         let reply = Remembered { seq, slot, answer: Answer::new(index, effect) };
         self.remember(index, id, ack_below, reply)
     }

@@ -66,6 +66,7 @@ use haystack_wire::ids::{Epoch, GroupId, LogIndex, SessionId, Slot, Version};
 use haystack_wire::message::client::{KEY_LIMIT, Pair, Refusal, Versioned};
 use haystack_wire::slot::slot_of;
 
+use crate::mutation::Mutations;
 pub use activity::Activity;
 pub use admit::{Admission, Admitted, Pending};
 pub use frozen::{CHUNK_LIMIT, Chunk, FrozenId};
@@ -102,6 +103,8 @@ pub struct Limits {
     pub pinned: u64,
     /// Bytes of records and sessions kept aside for a frozen snapshot, beyond which it is dropped (judgement).
     pub overlay: u64,
+    /// Rules broken on purpose: empty but in tests.
+    pub mutations: Mutations,
 }
 
 impl Default for Limits {
@@ -113,6 +116,7 @@ impl Default for Limits {
             sessions: 100_000,
             pinned: 8 * 1024 * 1024,
             overlay: 128 * 1024 * 1024,
+            mutations: Mutations::none(),
         }
     }
 }
