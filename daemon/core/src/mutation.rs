@@ -117,12 +117,10 @@ macro_rules! mutated {
 /// `mutated!(self, OverlapTruncates)`: whether that rule is broken here; the constant `false` without the feature.
 #[cfg(not(feature = "mutations"))]
 macro_rules! mutated {
-    ($of:expr, $mutation:ident) => {
-        {
-            let _ = $of.mutations;
-            false
-        }
-    };
+    ($of:expr, $mutation:ident) => {{
+        let _ = $of.mutations;
+        false
+    }};
 }
 
 pub(crate) use mutated;

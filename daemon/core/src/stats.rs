@@ -21,8 +21,6 @@ pub struct Stats {
     pub requests: u64,
     /// Requests forwarded to a leader.
     pub forwarded: u64,
-    /// Entries applied, over all groups.
-    pub applied: u64,
 }
 
 impl Stats {
@@ -38,7 +36,6 @@ impl Stats {
             ("node.drop_reply", self.drop_reply),
             ("node.requests", self.requests),
             ("node.forwarded", self.forwarded),
-            ("node.applied", self.applied),
         ]
         .into_iter()
     }

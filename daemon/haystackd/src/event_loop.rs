@@ -196,6 +196,10 @@ impl EventLoop {
         // The poller rounds up to whole milliseconds: never early, so no turn finds nothing due.
         let timeout = match (more, [due, stop].into_iter().flatten().min()) {
             (true, _) => Some(Duration::ZERO),
+            // What is due cannot be sent while the kernel takes nothing: a pause instead of a spin.
+            (false, Some(at)) if self.blocked.is_some() => {
+                Some(at.saturating_since(self.parts.clock.now()).max(Duration::from_millis(1)))
+            }
             (false, Some(at)) => Some(at.saturating_since(self.parts.clock.now())),
             (false, None) => None,
         };

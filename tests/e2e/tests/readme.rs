@@ -61,11 +61,10 @@ fn every_other_command_of_the_readme_exists_with_its_flags() {
             [] => continue,
         };
         let mut help = String::new();
-        let subcommand = rest.iter().find(|word| {
-            word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-') && !word.starts_with('-')
-        });
-        for args in [vec!["--help"], subcommand.map(|name| vec![*name, "--help"]).unwrap_or_default()] {
-            let output = Command::new(&program).args(args).output().unwrap();
+        let is_name = |word: &&&str| word.chars().all(|letter| letter.is_ascii_lowercase());
+        let subcommand = rest.iter().find(is_name).copied();
+        for args in [None, subcommand] {
+            let output = Command::new(&program).args(args).arg("--help").output().unwrap();
             help += &text(&output.stdout);
         }
         for flag in rest.iter().filter(|word| word.starts_with("--")) {

@@ -134,9 +134,21 @@ impl Actor {
     pub(crate) fn new(core: Client, load: Load, mut dice: Dice, history: &mut History, now: u64) -> Self {
         let depth = dice.range(load.depth.0, load.depth.1);
         let places = (0..depth)
-            .map(|_| Place { client: history.client(), waits: Waits::Until(now + dice.below(load.think + 1)) })
+            .map(|_| Place {
+                client: history.client(),
+                waits: Waits::Until(now + dice.below(load.think + 1)),
+            })
             .collect();
-        Self { core, places, dice, load, known: BTreeMap::new(), errands: Vec::new(), active: true, deadline: None }
+        Self {
+            core,
+            places,
+            dice,
+            load,
+            known: BTreeMap::new(),
+            errands: Vec::new(),
+            active: true,
+            deadline: None,
+        }
     }
 
     /// When the user does something next, if nothing happens before.
@@ -151,8 +163,7 @@ impl Actor {
 
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.errands.is_empty()
-            && self.places.iter().all(|place| matches!(place.waits, Waits::Until(_)))
+        self.errands.is_empty() && self.places.iter().all(|place| matches!(place.waits, Waits::Until(_)))
     }
 
     /// Whether nothing but the user's own rhythm is waited for, for reports.
@@ -213,7 +224,16 @@ impl Actor {
     }
 
     #[expect(clippy::too_many_arguments, reason = "an operation with its circumstances")]
-    fn ask(&mut self, at: usize, now: u64, clock: Clock, record: &mut Record, key: u32, action: Action, length: usize) {
+    fn ask(
+        &mut self,
+        at: usize,
+        now: u64,
+        clock: Clock,
+        record: &mut Record,
+        key: u32,
+        action: Action,
+        length: usize,
+    ) {
         let name = Bytes::copy_from_slice(record.keys[key as usize].as_bytes());
         let operation = match action {
             Action::Get => Operation::get(name),
@@ -420,7 +440,9 @@ impl Actor {
             (_, Answer::Read { found, .. }) => of(found),
             (_, Answer::Applied { effect: Effect::Mismatch { actual }, .. }) => of(actual),
             (Action::Delete, _) => (None, None),
-            (Action::Put(value) | Action::Cas { new: value, .. }, Answer::Applied { at, .. }) => (Some(value), Some(*at)),
+            (Action::Put(value) | Action::Cas { new: value, .. }, Answer::Applied { at, .. }) => {
+                (Some(value), Some(*at))
+            }
             _ => return,
         };
         self.known.insert(key, known);
@@ -430,9 +452,10 @@ impl Actor {
 impl Waits {
     fn is_for(self, op: OpId) -> bool {
         match self {
-            Self::Answer { id, .. } | Self::Look { id, .. } | Self::Page { id, .. } | Self::Resolve { id, .. } => {
-                id == op
-            }
+            Self::Answer { id, .. }
+            | Self::Look { id, .. }
+            | Self::Page { id, .. }
+            | Self::Resolve { id, .. } => id == op,
             Self::Until(_) => false,
         }
     }
@@ -531,7 +554,13 @@ fn on_look(who: &str, record: &mut Record, key: u32, completion: &Completion) ->
 }
 
 /// A page is what the log says, pair by pair.
-fn on_page(who: &str, record: &mut Record, group: GroupId, after: Option<u32>, completion: &Completion) -> Check {
+fn on_page(
+    who: &str,
+    record: &mut Record,
+    group: GroupId,
+    after: Option<u32>,
+    completion: &Completion,
+) -> Check {
     let Ok(Answer::Page { at, pairs, more }) = &completion.outcome else { return Ok(()) };
     record.seen.pages += 1;
     let after = after.map(|key| record.keys[key as usize].as_bytes());

@@ -44,7 +44,16 @@ impl Nemesis {
     pub(crate) fn new(mut dice: Dice) -> Self {
         let hits = Fault::ALL.iter().map(|fault| (*fault, 0)).collect();
         let keeper = dice.u64();
-        Self { dice, keeper, ongoing: BTreeMap::new(), follows: BTreeMap::new(), begun: 0, calm: false, wiped: false, hits }
+        Self {
+            dice,
+            keeper,
+            ongoing: BTreeMap::new(),
+            follows: BTreeMap::new(),
+            begun: 0,
+            calm: false,
+            wiped: false,
+            hits,
+        }
     }
 }
 
@@ -106,7 +115,8 @@ impl World {
         let fault = self.lasts(Ongoing::Troubles(first), lags);
         let spared = self.nemesis.dice.coin();
         let cut = others.iter().filter(|host| !spared || **host != behind);
-        let then = cut.flat_map(|host| [(leader, *host, Trouble::Cut), (*host, leader, Trouble::Cut)]).collect();
+        let then =
+            cut.flat_map(|host| [(leader, *host, Trouble::Cut), (*host, leader, Trouble::Cut)]).collect();
         let isolated = self.nemesis.dice.magnitude(300 * MILLIS, 4 * SECONDS);
         self.nemesis.follows.insert(fault, (then, isolated));
         *self.nemesis.hits.entry(Fault::Depose).or_default() += 1;
@@ -155,7 +165,9 @@ impl World {
         };
         let both = |a: usize, b: usize| [(a, b), (b, a)];
         Some(match fault {
-            Fault::CutOneWay => cut(vec![if self.nemesis.dice.coin() { (victim, other) } else { (other, victim) }]),
+            Fault::CutOneWay => {
+                cut(vec![if self.nemesis.dice.coin() { (victim, other) } else { (other, victim) }])
+            }
             Fault::CutBothWays => cut(both(victim, other).to_vec()),
             Fault::Deafen => cut(all.filter(|host| *host != victim).map(|host| (host, victim)).collect()),
             Fault::Mute => cut(all.filter(|host| *host != victim).map(|host| (victim, host)).collect()),
@@ -175,11 +187,12 @@ impl World {
             Fault::Chain => {
                 let mut row: Vec<usize> = daemons.collect();
                 self.nemesis.dice.shuffle(&mut row);
-                cut(pairs(row.len()).filter(|(a, b)| a.abs_diff(*b) > 1).map(|(a, b)| (row[a], row[b])).collect())
+                cut(pairs(row.len())
+                    .filter(|(a, b)| a.abs_diff(*b) > 1)
+                    .map(|(a, b)| (row[a], row[b]))
+                    .collect())
             }
-            Fault::Star => cut(
-                pairs(daemons.len()).filter(|(a, b)| *a != victim && *b != victim).collect(),
-            ),
+            Fault::Star => cut(pairs(daemons.len()).filter(|(a, b)| *a != victim && *b != victim).collect()),
             Fault::RandomCuts => {
                 let ppm = self.nemesis.dice.range(100_000, 600_000) as Ppm;
                 cut(pairs(daemons.len()).filter(|_| self.nemesis.dice.chance(ppm)).collect())
@@ -192,7 +205,9 @@ impl World {
                 let ppm = self.nemesis.dice.range(300_000, 1_000_000) as Ppm;
                 vec![(victim, other, Trouble::Lossy(ppm))]
             }
-            Fault::Slow => vec![(victim, other, Trouble::Slow(self.nemesis.dice.magnitude(MILLIS, 2 * SECONDS)))],
+            Fault::Slow => {
+                vec![(victim, other, Trouble::Slow(self.nemesis.dice.magnitude(MILLIS, 2 * SECONDS)))]
+            }
             Fault::SlowHost => {
                 let nanos = self.nemesis.dice.magnitude(MILLIS, SECONDS);
                 all.filter(|host| *host != victim).map(|host| (victim, host, Trouble::Slow(nanos))).collect()
@@ -295,7 +310,8 @@ impl World {
             let dice = &mut self.nemesis.dice;
             let at = dice.index(self.packets.kept.len());
             let Some(old) = self.packets.kept.get(at).cloned() else { break };
-            let to = if dice.chance(900_000) { usize::from(old.to) } else { dice.index(self.hosts.len() - 1) };
+            let to =
+                if dice.chance(900_000) { usize::from(old.to) } else { dice.index(self.hosts.len() - 1) };
             let from = if dice.chance(900_000) { usize::from(old.from) } else { self.hosts.len() - 1 };
             let when = now + dice.below(SECONDS);
             self.inject(when, from, to, &old.bytes);

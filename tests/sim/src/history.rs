@@ -98,7 +98,14 @@ impl History {
     }
 
     /// Notes the beginning of an operation; its number.
-    pub(crate) fn begin(&mut self, client: u32, key: u32, action: Action, length: usize, start: u64) -> usize {
+    pub(crate) fn begin(
+        &mut self,
+        client: u32,
+        key: u32,
+        action: Action,
+        length: usize,
+        start: u64,
+    ) -> usize {
         self.ops.push(Op {
             client,
             key,

@@ -46,7 +46,8 @@ impl Clock {
     /// The first time at which it shows `instant` or more.
     pub(crate) fn when(self, instant: Instant) -> u64 {
         let shown = i128::from(instant.as_nanos().saturating_sub(self.offset));
-        let mut time = (shown * 1_000_000 / i128::from(1_000_000 + self.drift)) as u64;
+        // What it shows is rounded, so that the quotient may be a little late.
+        let mut time = ((shown * 1_000_000 / i128::from(1_000_000 + self.drift)) as u64).saturating_sub(2);
         while self.at(time) < instant {
             time += 1;
         }

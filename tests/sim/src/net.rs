@@ -160,7 +160,11 @@ impl Network {
         for from in (0..self.hosts).filter(|host| healed(*host)) {
             for to in (0..self.hosts).filter(|host| healed(*host)) {
                 let direction = &mut self.directions[from * self.hosts + to];
-                *direction = Direction { delay: direction.delay, last_arrival: direction.last_arrival, ..Direction::default() };
+                *direction = Direction {
+                    delay: direction.delay,
+                    last_arrival: direction.last_arrival,
+                    ..Direction::default()
+                };
             }
         }
     }
@@ -237,7 +241,13 @@ mod tests {
     use super::*;
 
     fn calm() -> Weather {
-        Weather { delay: (1000, 9000), jitter: 500, bandwidth: 1_000_000_000, queue: 1_000_000, ..Weather::default() }
+        Weather {
+            delay: (1000, 9000),
+            jitter: 500,
+            bandwidth: 1_000_000_000,
+            queue: 1_000_000,
+            ..Weather::default()
+        }
     }
 
     fn network(weather: Weather) -> Network {
@@ -289,7 +299,9 @@ mod tests {
             ..calm()
         };
         let mut net = network(weather);
-        (0..10_000).for_each(|n| drop(net.send(n * 10_000, 0, 1, 50)));
+        for n in 0..10_000 {
+            let _ = net.send(n * 10_000, 0, 1, 50);
+        }
         let Hits { lost, duplicated, reordered, flipped, truncated, .. } = net.hits;
         for hits in [lost, duplicated, reordered, flipped, truncated] {
             assert!((700..1300).contains(&hits), "{:?}", net.hits);

@@ -47,7 +47,12 @@ impl World {
             self.begin_storm();
         } else {
             let founded = self.reach(FOUNDED_WITHIN, World::serves)?;
-            ensure!(founded, Live, "the cluster does not serve after 3 s although nothing is wrong: {}", self.scene());
+            ensure!(
+                founded,
+                Live,
+                "the cluster does not serve after 3 s although nothing is wrong: {}",
+                self.scene()
+            );
             self.begin_storm();
         }
         let ends = (self.queue.now() + self.scenario.storm).min(until);
@@ -102,13 +107,24 @@ impl World {
             let left = (healed_at + within).saturating_sub(self.queue.now());
             leads = self.reach(left, World::has_leaders)?;
         }
-        ensure!(leads, Live, "no leader {} ms after the core {core:?} healed: {}", within / MILLIS, self.scene());
+        ensure!(
+            leads,
+            Live,
+            "no leader {} ms after the core {core:?} healed: {}",
+            within / MILLIS,
+            self.scene()
+        );
         self.coverage.add("live", "leader_after_ms", (self.queue.now() - healed_at) / MILLIS);
         self.run(self.queue.now().max(healed_at + LOAD_GOES_ON))?;
         self.rest_clients(healed_at)?;
         let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
         let answered = self.reach(left, World::is_answered)?;
-        ensure!(answered, Live, "operations without an answer 10 s after the core {core:?} healed: {}", self.scene());
+        ensure!(
+            answered,
+            Live,
+            "operations without an answer 10 s after the core {core:?} healed: {}",
+            self.scene()
+        );
         self.audit(healed_at)?;
         ensure!(self.is_answered(), Live, "reads after healing have no answer: {}", self.scene());
         let left = (healed_at + SETTLED_WITHIN).saturating_sub(self.queue.now());
@@ -152,7 +168,8 @@ impl World {
     /// were measured until now made them, and 2 s if that is more.
     fn leader_within(&self, core: &BTreeSet<usize>) -> u64 {
         let nodes = core.iter().filter_map(|at| self.hosts[*at].daemon());
-        let timeouts = nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
+        let timeouts =
+            nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
         timeouts.max().map_or(LEADER_WITHIN, |longest| LEADER_WITHIN.max(longest.as_nanos() as u64 * 4))
     }
 
@@ -164,7 +181,8 @@ impl World {
 
     fn cluster(&self) -> Cluster {
         let nodes = self.daemons().filter_map(|at| self.hosts[at].daemon());
-        let replicas = nodes.filter_map(|daemon| Some(daemon.node.groups().next()?.replicas().to_vec())).next();
+        let replicas =
+            nodes.filter_map(|daemon| Some(daemon.node.groups().next()?.replicas().to_vec())).next();
         replicas.map_or(Cluster::Unfounded, Cluster::Founded)
     }
 
@@ -206,7 +224,8 @@ impl World {
     /// Whether every group has a leader, of the core or not, that a majority of the replicas trusts.
     fn has_leaders(&self) -> bool {
         let running = self.daemons().filter(|at| self.hosts[*at].runs());
-        let nodes: Vec<_> = running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
+        let nodes: Vec<_> =
+            running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
         (0..=self.scenario.partitions).map(GroupId).all(|id| {
             let groups = || nodes.iter().filter_map(|node| node.groups().find(|group| group.id() == id));
             let trust = |leader: NodeId| {
@@ -231,7 +250,8 @@ impl World {
         (0..=self.scenario.partitions).map(GroupId).all(|id| {
             let len = self.record.canons.get(id).map_or(0, crate::check::canon::Canon::len);
             living.iter().filter(|at| hosts.contains(at)).all(|at| {
-                let group = self.hosts[*at].daemon().and_then(|daemon| daemon.node.groups().find(|g| g.id() == id));
+                let group =
+                    self.hosts[*at].daemon().and_then(|daemon| daemon.node.groups().find(|g| g.id() == id));
                 group.is_some_and(|group| group.broadcast().applied().0 == len)
             })
         })

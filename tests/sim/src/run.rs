@@ -30,8 +30,18 @@ pub struct Options {
 
 /// The names that [`Options::without`] knows.
 pub fn faults() -> impl Iterator<Item = &'static str> {
-    let weather =
-        ["loss", "burst", "duplication", "reordering", "corruption", "truncation", "drift", "losses", "founding_in_storm", "buggify"];
+    let weather = [
+        "loss",
+        "burst",
+        "duplication",
+        "reordering",
+        "corruption",
+        "truncation",
+        "drift",
+        "losses",
+        "founding_in_storm",
+        "buggify",
+    ];
     Fault::ALL.iter().map(|fault| fault.name()).chain(weather)
 }
 

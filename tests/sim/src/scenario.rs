@@ -211,12 +211,18 @@ impl Scenario {
         Self {
             daemons,
             partitions: dice.pick(&[1, 1, 2, 3, 4]).unwrap_or(1),
-            addressing: dice.pick(&[Addressing::V4, Addressing::V4, Addressing::V6, Addressing::Loopback]).unwrap_or(Addressing::V4),
+            addressing: dice
+                .pick(&[Addressing::V4, Addressing::V4, Addressing::V6, Addressing::Loopback])
+                .unwrap_or(Addressing::V4),
             sealed: dice.chance(300_000),
             limits: limits(dice),
             links: links(dice),
             buggify: if enabled("buggify") { buggify(dice) } else { Buggify::default() },
-            session_ttl: Duration::from_millis(if dice.chance(150_000) { dice.range(1_500, 6_000) } else { 900_000 }),
+            session_ttl: Duration::from_millis(if dice.chance(150_000) {
+                dice.range(1_500, 6_000)
+            } else {
+                900_000
+            }),
             weather: weather(dice, &enabled),
             founding_in_storm: dice.chance(400_000) && enabled("founding_in_storm"),
             storm: dice.range(6, 16) * SECONDS,
@@ -327,7 +333,11 @@ fn load(dice: &mut Dice) -> Load {
         mix,
         think: (clients as u64 * (depth.0 + depth.1)) * SECONDS / (2 * rate),
         small: (8, dice.magnitude(16, 400)),
-        large: if dice.chance(250_000) { (dice.magnitude(500, 30_000) as Ppm, dice.magnitude(4 << 10, 300 << 10)) } else { (0, 0) },
+        large: if dice.chance(250_000) {
+            (dice.magnitude(500, 30_000) as Ppm, dice.magnitude(4 << 10, 300 << 10))
+        } else {
+            (0, 0)
+        },
         patience: (dice.range(100, 800) * MILLIS, dice.range(1_000, 5_000) * MILLIS),
         resolve: dice.pick(&[0, 500_000, 1_000_000]).unwrap_or(0),
     }

@@ -43,7 +43,14 @@ impl Soak {
 
 /// Runs `count` seeds from `from` on, on `jobs` threads, and tells each report. With `stop`, no seed begins after a
 /// violation.
-pub fn soak(from: u64, count: u64, jobs: usize, stop: bool, options: &Options, tell: impl Fn(&Report) + Sync) -> Soak {
+pub fn soak(
+    from: u64,
+    count: u64,
+    jobs: usize,
+    stop: bool,
+    options: &Options,
+    tell: impl Fn(&Report) + Sync,
+) -> Soak {
     let next = AtomicU64::new(from);
     let stopped = AtomicBool::new(false);
     let soak = Mutex::new(Soak::default());

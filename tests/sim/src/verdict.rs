@@ -63,7 +63,11 @@ pub(crate) fn check(record: &Record, looked: &mut Looked) -> Check {
                 op.key == key && op.action == Action::Delete && op.is_open() && op.session.is_none()
             });
             let open = open.count() as u64;
-            ensure!(count <= open, Integrity, "{count} deletes of key {key} that at most {open} clients asked for");
+            ensure!(
+                count <= open,
+                Integrity,
+                "{count} deletes of key {key} that at most {open} clients asked for"
+            );
         }
     }
     for here in placed.values_mut() {
@@ -110,7 +114,10 @@ fn unanswered(at: usize, op: &Op, index: u64) -> Placed {
 
 /// The operation that a write in the log belongs to: by its value, which is the operation's number, or by session
 /// and number. A delete of a client that died may have neither.
-fn find<'a>(record: &'a Record, effective: &Effective) -> Result<Option<(usize, &'a Op)>, crate::check::Violation> {
+fn find<'a>(
+    record: &'a Record,
+    effective: &Effective,
+) -> Result<Option<(usize, &'a Op)>, crate::check::Violation> {
     let ops = &record.history.ops;
     let key = key_of(record, effective)?;
     let number = match &effective.write {
@@ -119,7 +126,12 @@ fn find<'a>(record: &'a Record, effective: &Effective) -> Result<Option<(usize, 
             match number.filter(|number| (1..=ops.len()).contains(number)) {
                 Some(number) => Some(number - 1),
                 None => {
-                    ensure!(false, Integrity, "a value that nobody wrote is in the log at {}", effective.index);
+                    ensure!(
+                        false,
+                        Integrity,
+                        "a value that nobody wrote is in the log at {}",
+                        effective.index
+                    );
                     None
                 }
             }
@@ -138,7 +150,8 @@ fn find<'a>(record: &'a Record, effective: &Effective) -> Result<Option<(usize, 
 
 fn key_of(record: &Record, effective: &Effective) -> Result<u32, crate::check::Violation> {
     let (Write::Put { key, .. } | Write::Delete { key } | Write::Cas { key, .. }) = &effective.write;
-    let found = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix('k')).and_then(|key| key.parse().ok());
+    let found =
+        std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix('k')).and_then(|key| key.parse().ok());
     match found.filter(|key| (*key as usize) < record.keys.len()) {
         Some(key) => Ok(key),
         None => {

@@ -270,7 +270,8 @@ impl World {
         let bytes = self.packets.len(packet);
         let host = &mut self.hosts[to];
         if matches!(host.process, Process::None) || host.inbox_bytes + bytes > host.buffer {
-            let name = if matches!(host.process, Process::None) { "arrived_nowhere" } else { "socket_overflow" };
+            let name =
+                if matches!(host.process, Process::None) { "arrived_nowhere" } else { "socket_overflow" };
             self.coverage.add("net", name, 1);
             self.packets.drop(packet);
             return;
@@ -360,7 +361,8 @@ impl World {
             let (from, len) = (usize::from(packet.from), packet.bytes.len() as u64);
             let from = self.hosts[from].addr;
             self.trace.mix(self.queue.now() ^ (len << 40) ^ ((at as u64) << 56));
-            self.trace.mix(packet.bytes.last_chunk::<4>().map_or(0, |tail| u64::from(u32::from_be_bytes(*tail))));
+            self.trace
+                .mix(packet.bytes.last_chunk::<4>().map_or(0, |tail| u64::from(u32::from_be_bytes(*tail))));
             take(from, &mut packet.bytes);
             self.hosts[at].inbox_bytes -= len;
             self.packets.drop(number);
@@ -370,7 +372,12 @@ impl World {
     }
 
     /// Sends what a process gives.
-    fn write(&mut self, at: usize, when: u64, mut give: impl FnMut(&mut Vec<u8>) -> Option<std::net::SocketAddr>) -> u64 {
+    fn write(
+        &mut self,
+        at: usize,
+        when: u64,
+        mut give: impl FnMut(&mut Vec<u8>) -> Option<std::net::SocketAddr>,
+    ) -> u64 {
         let mut buf = std::mem::take(&mut self.buf);
         let mut count = 0;
         while count < TURN_DATAGRAMS
@@ -389,7 +396,11 @@ impl World {
         count
     }
 
-    fn daemon_turn(&mut self, at: usize, daemon: &mut Daemon) -> Result<(u64, Option<u64>), crate::check::Violation> {
+    fn daemon_turn(
+        &mut self,
+        at: usize,
+        daemon: &mut Daemon,
+    ) -> Result<(u64, Option<u64>), crate::check::Violation> {
         let now = self.queue.now();
         let clock = self.hosts[at].clock;
         let local = clock.at(now);
@@ -399,13 +410,14 @@ impl World {
         }
         while let Some(record) = daemon.node.poll_persist() {
             let lsn = daemon.write(record);
-            self.to_disk(at, lsn);
+            self.begin_write(at, lsn);
         }
         let who = std::mem::take(&mut self.hosts[at].name);
         let told = self.daemon_events(&who, daemon);
         self.hosts[at].name = who;
         told?;
-        let when = now + self.hosts[at].slowness * (self.scenario.cpu.turn + self.scenario.cpu.datagram * datagrams);
+        let when =
+            now + self.hosts[at].slowness * (self.scenario.cpu.turn + self.scenario.cpu.datagram * datagrams);
         let node = &mut daemon.node;
         datagrams += self.write(at, when, |buf| Some(node.poll_transmit(local, buf)?.to));
         daemon.watch.look(&self.hosts[at].name, &daemon.node, &self.record.canons)?;
@@ -434,7 +446,11 @@ impl World {
         Ok(())
     }
 
-    fn client_turn(&mut self, at: usize, actor: &mut Actor) -> Result<(u64, Option<u64>), crate::check::Violation> {
+    fn client_turn(
+        &mut self,
+        at: usize,
+        actor: &mut Actor,
+    ) -> Result<(u64, Option<u64>), crate::check::Violation> {
         let now = self.queue.now();
         let clock = self.hosts[at].clock;
         let local = clock.at(now);
@@ -452,7 +468,7 @@ impl World {
     }
 
     /// A record is on its way to disk.
-    fn to_disk(&mut self, at: usize, lsn: Lsn) {
+    fn begin_write(&mut self, at: usize, lsn: Lsn) {
         let (least, most) = self.scenario.disk;
         let host = &mut self.hosts[at];
         let takes = self.dice.range(least, most) * host.disk_slowness;

@@ -1,34 +1,31 @@
 //! The blocking driver: one UDP socket (per address family that is used) and one event queue per connection.
 
 mod answer;
+mod driver;
 mod options;
 mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
-use haystack_wire::Instant;
 use haystack_wire::ids::{GroupId, NodeId, Version};
 use haystack_wire::link::LinkStats;
 use haystack_wire::message::admin::{AdminReply, AdminRequest, Status};
 use haystack_wire::message::client::{Expect, Versioned};
 use haystack_wire::message::directory::PartitionMap;
-use haystack_wire::rng::Rng;
 
-use crate::core::{AdminTarget, Answer, Client, Completion, OpId, Operation, Stats};
-use crate::error::{Error, Ticket, Wait};
-use socket::Sockets;
+use crate::core::{AdminTarget, Answer, Completion, OpId, Operation, Stats};
+use crate::error::{Error, Ticket};
+use driver::{Driver, KEEPER_PAUSE};
 
 pub use answer::{CasOutcome, Deleted, Page, Resolved, StaleRead};
 pub use options::{DEFAULT_PORT, Options};
-
-/// Operations that are submitted before the socket is served, so that requests leave while more are made (judgement).
-const SUBMISSIONS_PER_TURN: u32 = 64;
 
 /// A connection to a cluster, for one thread at a time.
 ///
@@ -63,19 +60,17 @@ const SUBMISSIONS_PER_TURN: u32 = 64;
 ///
 /// # While nothing is asked
 ///
-/// A connection does nothing between calls. One that is idle for minutes is forgotten by the daemons and makes itself
-/// known again with the next call, which costs it two round trips. To stay known, and to spare the daemons the
-/// repetition of what they do not know to have arrived, call [`tend`](Self::tend) now and then.
+/// A thread of the connection, the *keeper*, serves the links between calls: it acknowledges what arrived, so that the
+/// daemons need not repeat it, and goes on with what was submitted. It sleeps while there is nothing to do.
 pub struct Connection {
-    client: Client,
-    sockets: Sockets,
-    clock: Clock,
-    timeout: Duration,
-    most: usize,
-    /// Ends of operations begun by `submit`, not handed back yet.
-    ready: VecDeque<Completion>,
-    /// Submissions since the socket was served.
-    unserved: u32,
+    shared: Arc<Shared>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// What a connection and its keeper share.
+struct Shared {
+    driver: Mutex<Driver>,
+    is_over: AtomicBool,
 }
 
 impl Connection {
@@ -96,35 +91,28 @@ impl Connection {
     /// ```
     pub fn connect(options: Options) -> Result<Self, Error> {
         let mut connection = Self::open(options)?;
-        let deadline = connection.deadline();
-        while connection.client.connected().next().is_none() {
-            if connection.clock.now() >= deadline {
-                return Err(Error::Unreachable(Wait::Connection));
-            }
-            connection.turn(deadline)?;
-        }
+        connection.driver().connect()?;
         Ok(connection)
     }
 
     /// Begins to connect, and does not wait: the first call does.
     ///
     /// # Errors
-    /// [`Error::Io`] if a name has no address or there is no socket, [`Error::Usage`] if there is no address at all.
+    /// [`Error::Io`] if a name has no address, or the system has no socket or thread; [`Error::Usage`] if there is no
+    /// address at all.
     pub fn open(options: Options) -> Result<Self, Error> {
         let (timeout, config) = options.resolve()?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| Error::io("drawing random bytes", &io::Error::other(error.to_string())))?;
-        let clock = Clock::start();
-        let sockets = Sockets::new()?;
-        let most = config.limits.operations;
-        let client = Client::new(config, clock.now(), Rng::from_seed(seed))?;
-        Ok(Self { client, sockets, clock, timeout, most, ready: VecDeque::new(), unserved: 0 })
+        let driver = Mutex::new(Driver::new(config, timeout)?);
+        let shared = Arc::new(Shared { driver, is_over: AtomicBool::new(false) });
+        let kept = Arc::clone(&shared);
+        let keeper = thread::Builder::new().name("haystack-keeper".into()).spawn(move || keep(&kept));
+        let keeper = keeper.map_err(|error| Error::io("starting a thread", &error))?;
+        Ok(Self { shared, keeper: Some(keeper) })
     }
 
     /// Changes the time limit of the calls from now on.
-    pub const fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = timeout;
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.driver().timeout = timeout;
     }
 
     /// Reads a key, linearizably.
@@ -132,7 +120,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`]; a read without an answer is [`Error::Timeout`].
     pub fn get(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Versioned>, Error> {
-        answer::read(self.call(Operation::get(own(key)))?)
+        answer::read(self.driver().call(Operation::get(own(key)))?)
     }
 
     /// Reads a key from any replica, which may lag behind; the answer says how far.
@@ -140,7 +128,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn get_stale(&mut self, key: impl AsRef<[u8]>) -> Result<StaleRead, Error> {
-        answer::stale(self.call(Operation::Get { key: own(key), stale: true })?)
+        answer::stale(self.driver().call(Operation::Get { key: own(key), stale: true })?)
     }
 
     /// Sets a key, and returns the version that this makes.
@@ -148,7 +136,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Version, Error> {
-        answer::written(self.call(Operation::put(own(key), own(value)))?)
+        answer::written(self.driver().call(Operation::put(own(key), own(value)))?)
     }
 
     /// Removes a key, and returns what was there.
@@ -156,7 +144,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<Deleted, Error> {
-        answer::deleted(self.call(Operation::delete(own(key)))?)
+        answer::deleted(self.driver().call(Operation::delete(own(key)))?)
     }
 
     /// Sets a key if what is there is as expected, and otherwise returns what is there.
@@ -169,7 +157,7 @@ impl Connection {
         expect: Expect,
         value: impl AsRef<[u8]>,
     ) -> Result<CasOutcome, Error> {
-        answer::compared(self.call(Operation::cas(own(key), expect, own(value)))?)
+        answer::compared(self.driver().call(Operation::cas(own(key), expect, own(value)))?)
     }
 
     /// Reads a page of a partition's keys in order: about `limit` bytes of those after `after`, as one linearizable read.
@@ -178,7 +166,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn scan(&mut self, group: GroupId, after: Option<Bytes>, limit: u32) -> Result<Page, Error> {
-        answer::page(self.call(Operation::Scan { group, after, limit })?)
+        answer::page(self.driver().call(Operation::Scan { group, after, limit })?)
     }
 
     /// Settles a write whose outcome is unknown. May be asked again and again, also from another connection.
@@ -186,7 +174,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`]; without an answer the outcome stays unknown, and this is [`Error::Timeout`].
     pub fn resolve(&mut self, ticket: &Ticket) -> Result<Resolved, Error> {
-        answer::resolved(self.call(Operation::Resolve(ticket.clone()))?)
+        answer::resolved(self.driver().call(Operation::Resolve(ticket.clone()))?)
     }
 
     /// How things stand in the cluster, as a daemon sees them that answers.
@@ -213,9 +201,7 @@ impl Connection {
     /// # Errors
     /// [`Error::Unreachable`] if it does not answer; [`Error::Timeout`] if it does not answer the request.
     pub fn admin(&mut self, target: AdminTarget, request: AdminRequest) -> Result<AdminReply, Error> {
-        let now = self.clock.now();
-        let op = self.client.submit_admin(now, target, request, now + self.timeout)?;
-        match self.finish(op)?.outcome? {
+        match self.driver().admin(target, request)? {
             Answer::Admin(reply) => Ok(*reply),
             other => Err(answer::unexpected(format!("{other:?}"))),
         }
@@ -225,14 +211,8 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::Unreachable`] if none does in time.
-    pub fn map(&mut self) -> Result<&PartitionMap, Error> {
-        let deadline = self.deadline();
-        while self.client.map().is_none() && self.clock.now() < deadline {
-            self.turn(deadline)?;
-        }
-        let is_alone = self.client.connected().next().is_none();
-        let wait = if is_alone { Wait::Connection } else { Wait::Map };
-        self.client.map().ok_or(Error::Unreachable(wait))
+    pub fn map(&mut self) -> Result<PartitionMap, Error> {
+        self.driver().map().cloned()
     }
 
     /// Does an operation.
@@ -240,10 +220,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn call(&mut self, operation: Operation) -> Result<Answer, Error> {
-        let deadline = self.deadline();
-        self.make_room(&operation, deadline)?;
-        let op = self.client.submit(self.clock.now(), operation, deadline)?;
-        self.finish(op)?.outcome
+        self.driver().call(operation)
     }
 
     /// Begins an operation, with the time limit of the connection from now on. Waits only while as many are under way
@@ -253,14 +230,7 @@ impl Connection {
     /// [`Error::Busy`] if as many as the limits allow have ended and wait for [`completion`](Self::completion);
     /// [`Error::Usage`] if the operation can never succeed.
     pub fn submit(&mut self, operation: Operation) -> Result<OpId, Error> {
-        let deadline = self.deadline();
-        self.unserved += 1;
-        if self.unserved >= SUBMISSIONS_PER_TURN {
-            self.turn(Instant::ZERO)?;
-            self.harvest();
-        }
-        self.make_room(&operation, deadline)?;
-        self.client.submit(self.clock.now(), operation, deadline)
+        self.driver().submit(operation)
     }
 
     /// Waits up to `wait` for the end of an operation begun by [`submit`](Self::submit). None if nothing is under way, or
@@ -269,15 +239,7 @@ impl Connection {
     /// # Errors
     /// [`Error::Io`] if the socket fails.
     pub fn completion(&mut self, wait: Duration) -> Result<Option<Completion>, Error> {
-        let until = self.clock.now() + wait;
-        self.harvest();
-        let mut is_late = false;
-        while self.ready.is_empty() && self.client.outstanding() > 0 && !is_late {
-            is_late = self.clock.now() >= until;
-            self.turn(until)?;
-            self.harvest();
-        }
-        Ok(self.ready.pop_front())
+        self.driver().completion(wait)
     }
 
     /// Does many operations, as many at once as the limits allow, and returns how each ended, in their order. They are
@@ -289,146 +251,73 @@ impl Connection {
         &mut self,
         operations: impl IntoIterator<Item = Operation>,
     ) -> Result<Vec<Result<Answer, Error>>, Error> {
-        let mut ends: Vec<Option<Result<Answer, Error>>> = Vec::new();
-        let mut places: HashMap<OpId, usize> = HashMap::new();
-        let mut others = VecDeque::new();
-        let mut note =
-            |completion: Completion, ends: &mut Vec<_>, places: &mut HashMap<OpId, usize>| match places
-                .remove(&completion.op)
-            {
-                Some(place) => ends[place] = Some(completion.outcome),
-                None => others.push_back(completion),
-            };
-        for operation in operations {
-            let begun = self.submit(operation);
-            ends.push(None);
-            let place = ends.len() - 1;
-            match begun {
-                Ok(op) => drop(places.insert(op, place)),
-                Err(error @ Error::Io { .. }) => return Err(error),
-                Err(error) => ends[place] = Some(Err(error)),
-            }
-            while let Some(completion) = self.ready.pop_front() {
-                note(completion, &mut ends, &mut places);
-            }
-        }
-        while !places.is_empty() {
-            match self.completion(self.timeout)? {
-                Some(completion) => note(completion, &mut ends, &mut places),
-                None => assert!(self.client.outstanding() > 0, "an operation has no end"),
-            }
-        }
-        self.ready.append(&mut others);
-        Ok(ends.into_iter().map(|end| end.unwrap_or(Err(Error::Busy))).collect())
-    }
-
-    /// Serves the links without waiting: acknowledges what arrived, answers the daemons' questions.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the socket fails.
-    pub fn tend(&mut self) -> Result<(), Error> {
-        self.turn(Instant::ZERO)?;
-        self.sockets.flush(&mut self.client, self.clock.now())
+        self.driver().pipeline(operations.into_iter())
     }
 
     /// Operations begun and not handed back.
     pub fn outstanding(&self) -> usize {
-        self.client.outstanding() + self.ready.len()
+        self.look().outstanding()
     }
 
     /// The processes that answered a handshake, and where.
-    pub fn connected(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> {
-        self.client.connected()
+    pub fn connected(&self) -> Vec<(NodeId, SocketAddr)> {
+        self.look().client.connected().collect()
     }
 
     /// Counters of what happened.
-    pub const fn stats(&self) -> &Stats {
-        self.client.stats()
+    pub fn stats(&self) -> Stats {
+        *self.look().client.stats()
     }
 
     /// Counters of the links.
-    pub fn link_stats(&self) -> &LinkStats {
-        self.client.link_stats()
+    pub fn link_stats(&self) -> LinkStats {
+        self.look().client.link_stats().clone()
     }
 
-    fn deadline(&self) -> Instant {
-        self.clock.now() + self.timeout
+    /// The driver, for a call.
+    fn driver(&mut self) -> MutexGuard<'_, Driver> {
+        let mut driver = self.shared.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        if driver.note_call()
+            && let Some(keeper) = &self.keeper
+        {
+            keeper.thread().unpark();
+        }
+        driver
     }
 
-    /// Waits for the end of one operation; others are kept for `completion`.
-    fn finish(&mut self, op: OpId) -> Result<Completion, Error> {
-        loop {
-            while let Some(completion) = self.client.poll_completion() {
-                if completion.op == op {
-                    // What the links owe goes with the next request; a request is most often the next thing.
-                    return Ok(completion);
-                }
-                self.ready.push_back(completion);
-            }
-            self.turn(Instant::from_nanos(u64::MAX))?;
-        }
-    }
-
-    /// Waits until the limits allow an operation, or its deadline.
-    fn make_room(&mut self, operation: &Operation, deadline: Instant) -> Result<(), Error> {
-        if self.ready.len() >= self.most {
-            return Err(Error::Busy);
-        }
-        while !self.client.has_room(operation) && self.clock.now() < deadline {
-            self.turn(deadline)?;
-            self.harvest();
-        }
-        Ok(())
-    }
-
-    fn harvest(&mut self) {
-        while let Some(completion) = self.client.poll_completion() {
-            self.ready.push_back(completion);
-        }
-    }
-
-    /// Sends what there is to send, waits for a datagram, a timer or `until`, and does what is due.
-    fn turn(&mut self, until: Instant) -> Result<(), Error> {
-        self.unserved = 0;
-        self.sockets.flush(&mut self.client, self.clock.now())?;
-        let wake = self.client.poll_timeout().map_or(until, |due| due.min(until));
-        let wait = wake.saturating_since(self.clock.now());
-        self.sockets.wait(wait)?;
-        let now = self.clock.now();
-        self.sockets.receive(&mut self.client, now)?;
-        if self.client.poll_timeout().is_some_and(|due| due <= now) {
-            self.client.handle_timeout(now);
-        }
-        Ok(())
+    /// The driver, for a look.
+    fn look(&self) -> MutexGuard<'_, Driver> {
+        self.shared.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Connection {
-    /// Takes leave of the daemons, which would else keep the links for minutes.
     fn drop(&mut self) {
-        let now = self.clock.now();
-        self.client.close(now);
-        // Nobody is left to tell if this fails, and nothing is lost by it.
-        drop(self.sockets.flush(&mut self.client, now));
+        self.shared.is_over.store(true, Ordering::Release);
+        if let Some(keeper) = self.keeper.take() {
+            keeper.thread().unpark();
+            // It cannot fail but by a panic, which has been reported.
+            drop(keeper.join());
+        }
+    }
+}
+
+/// The keeper: visits the driver now and then, unless a call holds it.
+fn keep(shared: &Shared) {
+    let mut pause = KEEPER_PAUSE;
+    loop {
+        thread::park_timeout(pause);
+        if shared.is_over.load(Ordering::Acquire) {
+            return;
+        }
+        pause = match shared.driver.try_lock() {
+            Ok(mut driver) => driver.keep(),
+            Err(TryLockError::WouldBlock) => KEEPER_PAUSE,
+            Err(TryLockError::Poisoned(_)) => return,
+        };
     }
 }
 
 fn own(bytes: impl AsRef<[u8]>) -> Bytes {
     Bytes::copy_from_slice(bytes.as_ref())
-}
-
-/// Monotonic time since the connection was made.
-#[derive(Clone, Copy)]
-struct Clock(std::time::Instant);
-
-impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "this is the driver, which hands the time to the core")]
-    fn start() -> Self {
-        Self(std::time::Instant::now())
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "this is the driver, which hands the time to the core")]
-    fn now(&self) -> Instant {
-        Instant::ZERO + std::time::Instant::now().duration_since(self.0)
-    }
 }

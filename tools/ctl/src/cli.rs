@@ -134,8 +134,8 @@ pub(crate) struct Cas {
     #[structopt(value_name = "KEY", parse(from_os_str))]
     pub(crate) key: OsString,
     /// Expects that there is no such key
-    #[structopt(long, group = "expected")]
-    pub(crate) absent: bool,
+    #[structopt(long = "absent", group = "expected")]
+    _absent: bool,
     /// Expects this value
     #[structopt(
         long,
@@ -160,8 +160,8 @@ pub(crate) struct Cas {
 #[structopt(usage = "haystackctl wait --ready [OPTIONS]", group = ArgGroup::with_name("until").required(true))]
 pub(crate) struct Wait {
     /// Until every partition has a leader and every founder is a member
-    #[structopt(long, group = "until")]
-    pub(crate) ready: bool,
+    #[structopt(long = "ready", group = "until")]
+    _ready: bool,
     #[structopt(flatten)]
     options: Options,
 }
@@ -217,8 +217,8 @@ pub(crate) struct KeyClient {
 )]
 pub(crate) struct Found {
     /// Tells every founder to give up the cluster that it belonged to, and its data
-    #[structopt(long, group = "how")]
-    pub(crate) abandon_old_data: bool,
+    #[structopt(long = "abandon-old-data", group = "how")]
+    _abandon_old_data: bool,
     /// Does not ask for confirmation
     #[structopt(long)]
     pub(crate) yes: bool,
@@ -230,7 +230,7 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// A command, with the options from before and after its name.
-    Command(Command, Options),
+    Command(Box<Command>, Options),
     /// Help or the version: this text.
     Text(String),
 }
@@ -243,7 +243,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, F
     match Cli::from_iter_safe(args) {
         Ok(Cli { options, command }) => {
             let options = command.options().over(options);
-            Ok(Asked::Command(command, options))
+            Ok(Asked::Command(Box::new(command), options))
         }
         Err(error) => match error.kind {
             ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => Ok(Asked::Text(error.message)),

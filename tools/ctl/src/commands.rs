@@ -1,7 +1,10 @@
 //! The commands.
 
+mod dump;
+mod found;
 mod get;
 mod key;
+mod load;
 mod status;
 mod write;
 
@@ -21,9 +24,9 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<Exit, Failure>
         Command::Cas(asked) => write::cas(asked, context),
         Command::Status(_) => status::status(context),
         Command::Wait(_) => status::wait_ready(context),
-        Command::Load(_) => Err(Failure::usage("this version cannot do that yet")),
-        Command::Dump(_) => Err(Failure::usage("this version cannot do that yet")),
+        Command::Load(asked) => load::load(asked, context),
+        Command::Dump(_) => dump::dump(context),
         Command::Key(asked) => key::key(&asked.command, context),
-        Command::Found(_) => Err(Failure::usage("this version cannot do that yet")),
+        Command::Found(asked) => found::found(asked, context),
     }
 }

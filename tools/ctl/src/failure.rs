@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use haystack_client::{Error, Refusal, Ticket, Usage};
+use haystack_client::{Error, Refusal, Ticket, Usage, Wait};
 use serde_json::{Map, Value, json};
 
 /// The exit statuses, for `--help`.
@@ -16,6 +16,9 @@ pub(crate) const EXIT_STATUS: &str = "EXIT STATUS:
     5  unreachable: no daemon, or no leader, answered in time, and nothing was done; `status`: unavailable
 
 What starts with `-` and is no option goes after `--`: haystackctl put -- -5 minus";
+
+/// Where to look when nobody serves.
+const STATUS_TELLS: &str = "`haystackctl status` shows what is missing";
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,18 +97,15 @@ impl Failure {
     /// A client's error.
     pub(crate) fn of(error: &Error, how: &Circumstance) -> Self {
         let exit = exit_of(error, how.is_write);
-        let mut message = match error {
-            Error::Unreachable(haystack_client::Wait::Connection) => nobody(how),
-            Error::Unreachable(_) | Error::Timeout(_) => {
-                format!("{error} (asked {}, limit {:?})", how.addresses.join(", "), how.timeout)
+        let asked = || format!("(asked {}, limit {:?})", how.addresses.join(", "), how.timeout);
+        let message = match error {
+            Error::Unreachable(Wait::Connection) => nobody(how),
+            Error::Refused(Refusal::NotLeader | Refusal::NotReady) => {
+                format!("no leader of the partition answered in time {}; {STATUS_TELLS}", asked())
             }
+            Error::Unreachable(_) | Error::Timeout(_) => format!("{error} {}; {STATUS_TELLS}", asked()),
             _ => error.to_string(),
         };
-        if exit == Exit::Unreachable
-            && !matches!(error, Error::Unreachable(haystack_client::Wait::Connection))
-        {
-            message.push_str("; `haystackctl status` shows what is missing");
-        }
         Self { exit, message, ticket: error.ticket().cloned() }
     }
 

@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod context;
 mod failure;
+mod lines;
 mod output;
 
 use std::process::ExitCode;

@@ -87,3 +87,27 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
         _ => format!("`{text}`{more}"),
     }
 }
+
+/// A number of things, in words.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_for_people_stay_on_their_line_and_short() {
+        assert_eq!(quoted("grün".as_bytes()), "`grün`");
+        assert_eq!(quoted(b"a\nb\x1b[2J"), "`a\\nb\\x1b[2J`");
+        assert_eq!(quoted(b"\xff"), "`\\xff`");
+        let long = quoted(&[b'x'; 1000]);
+        assert!(long.len() < 100 && long.ends_with("... (1000 bytes)"), "{long}");
+    }
+
+    #[test]
+    fn numbers_agree_with_their_nouns() {
+        assert_eq!((count(1, "key"), count(0, "key")), ("1 key".to_owned(), "0 keys".to_owned()));
+    }
+}

@@ -71,7 +71,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             classes: [
-                ClassLimits { bytes: 64 << 10, messages: 1024, message_bytes: 16 << 10 },
+                ClassLimits { bytes: 64 << 10, messages: 1024, message_bytes: 32 << 10 },
                 ClassLimits { bytes: 4 << 20, messages: 16_384, message_bytes: 4 << 20 },
                 ClassLimits { bytes: 8 << 20, messages: 16_384, message_bytes: 4 << 20 },
                 ClassLimits { bytes: 32 << 20, messages: 4096, message_bytes: MESSAGE_MAX_BYTES },

@@ -47,11 +47,12 @@ pub(super) enum Timer {
 /// # The driver's contract
 ///
 /// Hand in everything that has arrived ([`Endpoint::handle_datagram`]) and, when its time has come, call
-/// [`Endpoint::handle_timeout`]; fetch all events ([`Endpoint::poll_event`]) and let the layer above answer; then send
-/// what [`Endpoint::poll_transmit`] gives until it gives nothing, and wait no longer than [`Endpoint::poll_timeout`] says.
-/// So acknowledgements ride along with answers, and all that is for one peer shares datagrams. Time never goes
-/// back. Messages count as taken from the network only once they are fetched: who does not fetch slows the sender
-/// down.
+/// [`Endpoint::handle_timeout`]; fetch all events ([`Endpoint::poll_event`]) and let the layer above answer; then
+/// send what [`Endpoint::poll_transmit`] gives until it gives nothing, and wait no longer than
+/// [`Endpoint::poll_timeout`] says. So acknowledgements ride along with answers, and all that is for one peer
+/// shares datagrams. Time never goes back. Addresses must be given in one form: an IPv4 peer of a dual-stack socket
+/// either always mapped or never. Messages count as taken from the network only once they are fetched: who does not
+/// fetch slows the sender down.
 #[derive(Debug)]
 pub struct Endpoint {
     pub(super) config: EndpointConfig,
@@ -80,10 +81,9 @@ impl Endpoint {
     ///
     /// # Panics
     /// If the limits contradict each other, or the keys do not allow the role.
-    pub fn new(config: EndpointConfig, now: Instant, mut rng: Rng) -> Self {
+    pub fn new(config: EndpointConfig, _now: Instant, mut rng: Rng) -> Self {
         config.limits.check();
         assert!(config.limits.links <= LINKS_MAX, "more links than places");
-        let _ = now;
         let handshakes = Handshakes::new(&config, &mut rng);
         Self {
             config,
@@ -108,7 +108,7 @@ impl Endpoint {
 
     /// Ends a link politely: the other end is told, once. What is not acknowledged by now may be lost.
     pub fn close(&mut self, now: Instant, link: LinkId) {
-        self.say_close(now, link, CLOSE_POLITE);
+        self.say_close(link, CLOSE_POLITE);
         self.end(now, link, DownReason::ClosedHere);
     }
 
@@ -133,21 +133,15 @@ impl Endpoint {
     /// If it was not taken. Nothing has happened then.
     pub fn send(
         &mut self,
-        now: Instant,
+        _now: Instant,
         link: LinkId,
         class: Class,
         message: Bytes,
     ) -> Result<(), SendError> {
-        let _ = now;
         if message.len() > self.config.limits.classes[class.index()].message_bytes {
             return Err(SendError::TooLong);
         }
-        let Some(found) = self.table.get_mut(link) else {
-            return Err(SendError::Gone);
-        };
-        if found.id != link {
-            return Err(SendError::Gone);
-        }
+        let found = self.table.get_mut(link).ok_or(SendError::Gone)?;
         if !found.send[class.index()].push(message) {
             self.stats.would_block += 1;
             return Err(SendError::WouldBlock);
@@ -163,8 +157,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// If the link has ended, or the message is over [`DATAGRAM_MAX_BYTES`].
-    pub fn send_datagram(&mut self, now: Instant, link: LinkId, message: Bytes) -> Result<(), SendError> {
-        let _ = now;
+    pub fn send_datagram(&mut self, _now: Instant, link: LinkId, message: Bytes) -> Result<(), SendError> {
         if message.len() > DATAGRAM_MAX_BYTES {
             return Err(SendError::TooLong);
         }
@@ -266,15 +259,15 @@ impl Endpoint {
             Err(Ended(reason)) => {
                 if reason == DownReason::Violation {
                     self.stats.violations += 1;
-                    self.say_close(now, id, CLOSE_VIOLATION);
+                    self.say_close(id, CLOSE_VIOLATION);
                 }
                 self.end(now, id, reason);
             }
         }
     }
 
-    /// Over the bound of incomplete messages, one link goes on, so that at least its messages are completed; another one
-    /// when it is done or does not get on.
+    /// Over the bound of incomplete messages, one link goes on, so that at least its messages are completed; another
+    /// one when it is done or does not get on.
     fn may_exceed(&mut self, now: Instant, id: LinkId) -> bool {
         match self.over_cap {
             Some((owner, until)) if owner != id && until > now => false,

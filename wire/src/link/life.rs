@@ -85,14 +85,13 @@ impl Endpoint {
     }
 
     /// Tells the other end, once, that the link ends.
-    pub(super) fn say_close(&mut self, now: Instant, id: LinkId, code: u8) {
+    pub(super) fn say_close(&mut self, id: LinkId, code: u8) {
         let mut out = Vec::new();
         let Some(path) = self.link_mut(id).and_then(|link| link.path.as_deref_mut()) else { return };
         let number = path.sent.next();
         let Ok(draft) = path.agreed.tx.start(&mut out, path.agreed.remote_id, number, false) else { return };
         Frame::Close { code }.encode(&mut out);
         path.agreed.tx.finish(&mut out, draft);
-        let _ = now;
         let to = path.agreed.addr;
         self.post(to, out);
     }

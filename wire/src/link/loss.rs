@@ -43,7 +43,10 @@ enum State {
     /// Nothing of it needs to arrive.
     Passive,
     Acked,
+    /// Overtaken by so many others, or for so long, that it is lost.
     Lost,
+    /// Sent again since nothing at all was heard. That says nothing about the order of packets.
+    Presumed,
 }
 
 /// One packet that was sent.
@@ -288,14 +291,17 @@ impl Sent {
                         delivery_rate: (span > 0).then(|| (rate / u128::from(span.max(1))) as u64),
                     });
                 }
-                State::Lost => {
+                State::Lost | State::Presumed => {
                     result.spurious += 1;
                     self.delivered += u64::from(packet.bytes);
                     self.delivered_at = now;
-                    let overtaken = self.largest_acked.map_or(0, |largest| largest.saturating_sub(number));
-                    // Doubled, since a growing window is overtaken by more.
-                    self.threshold = (self.threshold * 2).max(overtaken + 1).min(THRESHOLD_MAX);
-                    self.patience = self.patience.max(now.saturating_since(packet.sent_at));
+                    if state == State::Lost {
+                        let largest = self.largest_acked.unwrap_or_default();
+                        let overtaken = largest.saturating_sub(number);
+                        // Doubled, since a growing window is overtaken by more.
+                        self.threshold = (self.threshold * 2).max(overtaken + 1).min(THRESHOLD_MAX);
+                        self.patience = self.patience.max(now.saturating_since(packet.sent_at));
+                    }
                 }
                 State::Passive => {}
                 State::Acked => continue,
@@ -327,7 +333,7 @@ impl Sent {
                     self.loss_at = Some(due);
                     break;
                 }
-                self.lose(at, &mut lost, &mut missing);
+                self.lose(at, State::Lost, &mut lost, &mut missing);
             }
             self.cursor += 1;
         }
@@ -335,9 +341,9 @@ impl Sent {
         lost
     }
 
-    fn lose(&mut self, at: usize, lost: &mut Lost, missing: &mut impl FnMut(&Run)) {
+    fn lose(&mut self, at: usize, state: State, lost: &mut Lost, missing: &mut impl FnMut(&Run)) {
         let packet = &mut self.packets[at];
-        packet.state = State::Lost;
+        packet.state = state;
         self.in_flight -= u64::from(packet.bytes);
         self.eliciting_in_flight -= 1;
         lost.packets += 1;
@@ -357,7 +363,7 @@ impl Sent {
         while self.cursor < self.next() && lost.packets < limit {
             let at = (self.cursor - self.base) as usize;
             if self.packets[at].state == State::InFlight {
-                self.lose(at, &mut lost, &mut missing);
+                self.lose(at, State::Presumed, &mut lost, &mut missing);
             }
             self.cursor += 1;
         }
@@ -404,7 +410,7 @@ impl Sent {
         let mut lost = Lost::default();
         for at in 0..self.packets.len() {
             if self.packets[at].state == State::InFlight {
-                self.lose(at, &mut lost, &mut missing);
+                self.lose(at, State::Lost, &mut lost, &mut missing);
             }
         }
         self.cursor = self.next();
@@ -416,7 +422,7 @@ impl Sent {
             let settled = match packet.state {
                 State::Acked => true,
                 State::InFlight => false,
-                State::Lost => packet.sent_at + LOST_KEPT < now,
+                State::Lost | State::Presumed => packet.sent_at + LOST_KEPT < now,
                 State::Passive => {
                     packet.sent_at + LOST_KEPT < now || self.largest_acked > Some(self.base + self.threshold)
                 }

@@ -21,8 +21,9 @@
 //! delivered twice or left out. If it holds another one of which it never heard anything, the responder never
 //! took that one up, and its messages go over into the new one. Otherwise one end has ended the session
 //! (the idle link of a client, a close): both begin a new one, and both layers above are told by
-//! [`LinkEvent::Down`] and [`LinkEvent::Up`]. The lowest bit of the responder's connection id, as the initiator writes it, tells
-//! which of the two it is, so that every datagram can stand for the third leg, whichever is lost.
+//! [`LinkEvent::Down`] and [`LinkEvent::Up`]. The lowest bit of the responder's connection id, as the initiator writes
+//! it, tells which of the two it is, so that every datagram can stand for the third leg, whichever is lost. A long
+//! CONFIRM is therefore never sent.
 //!
 //! The session's number is part of the responder's random, so both ends know it without another message.
 //!

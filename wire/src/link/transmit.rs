@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 
+use super::inbox::RecvClass;
 use super::loss::Outgoing;
 use super::path::Path;
-use super::send::{Filled, Run};
+use super::send::{Filled, Run, SendClass};
 use super::session::{Context, Link};
 use crate::frame::{Class, Extent, Frame, datagram_len, put_ack, put_datagram, strip_last_length};
 use crate::time::{Duration, Instant};
@@ -91,11 +92,11 @@ impl Link {
         let path = self.path.as_deref_mut()?;
         let open = path.is_open();
         let probe = path.probes > 0 && path.sent.has_room();
-        let ready = self.send.iter().any(super::send::SendClass::is_ready);
+        let ready = self.send.iter().any(SendClass::is_ready);
         if open && !ready {
             path.sent.set_app_limited();
         }
-        let blocked = self.send.iter().any(super::send::SendClass::is_blocked);
+        let blocked = self.send.iter().any(SendClass::is_blocked);
         if !blocked {
             path.blocked_at = None;
             path.blocked_for = 0;
@@ -114,7 +115,7 @@ impl Link {
             control: path.ping
                 || path.blocked_due
                 || path.path_response.is_some()
-                || self.recv.iter().any(super::inbox::RecvClass::wants_announcement),
+                || self.recv.iter().any(RecvClass::wants_announcement),
             probe,
         };
         (occasion.any() || path.received.wants_datagram(now)).then_some(occasion)

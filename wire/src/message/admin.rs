@@ -83,7 +83,7 @@ pub struct NodeStatus {
     pub standing: Option<Standing>,
     /// Smoothed round-trip time in microseconds.
     pub rtt_us: u64,
-    /// Packets lost, in parts per million of those sent.
+    /// Packets from there that were lost, in parts per million of those it sent.
     pub loss_ppm: u32,
 }
 

@@ -65,7 +65,6 @@ pub struct Broadcast {
     /// The other replicas, in order.
     peers: Vec<NodeId>,
     limits: Limits,
-    #[cfg_attr(not(feature = "mutations"), expect(dead_code, reason = "read by mutated! only"))]
     mutations: Mutations,
     promised: Ballot,
     accepted_round: Ballot,

@@ -15,12 +15,15 @@ use super::{Out, Sink};
 use crate::broadcast::Broadcast;
 use crate::store::{Chunk, FrozenId};
 
-/// Bytes of one piece (judgement: a few milliseconds of a fast link, so that nothing waits long behind it).
-const PIECE: usize = 1 << 20;
-/// A piece that did not come is asked for again after this time.
-const RETRY: Duration = Duration::from_millis(500);
-/// After so long without a piece the source is given up.
-const GIVE_UP: Duration = Duration::from_secs(3);
+/// Bytes of one piece (judgement: two milliseconds at 1 Gbit/s, two seconds at 1 Mbit/s).
+const PIECE: usize = 256 << 10;
+/// Steps towards a piece whose place is far from the last one, each of a few milliseconds.
+const STEPS: usize = 8;
+/// A piece that did not come is asked for again after this time. The links lose nothing, so only a process that
+/// forgot the question needs it.
+const RETRY: Duration = Duration::from_secs(3);
+/// After so long without a piece the source is given up: a slow link takes two seconds for one.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Fetch {
@@ -98,7 +101,7 @@ impl Transfer {
         match message {
             PeerMessage::SnapshotPull { snapshot, offset, .. } => {
                 let piece = match self.serving {
-                    Some(serving) if serving == snapshot => machine.piece(frozen_id(snapshot), offset, PIECE),
+                    Some(serving) if serving == snapshot => piece_of(machine, frozen_id(snapshot), offset),
                     _ => Chunk::Gone,
                 };
                 if self.serving == Some(snapshot) && !machine.is_frozen(frozen_id(snapshot)) {
@@ -193,4 +196,16 @@ impl Transfer {
 
 const fn frozen_id(snapshot: SnapshotId) -> FrozenId {
     FrozenId { index: snapshot.index, digest: snapshot.digest }
+}
+
+/// The piece at `offset`, with patience for a place that is far from the last one.
+fn piece_of(machine: &mut Machine, id: FrozenId, offset: u64) -> Chunk {
+    let mut piece = machine.piece(id, offset, PIECE);
+    for _ in 1..STEPS {
+        if piece != Chunk::Later {
+            break;
+        }
+        piece = machine.piece(id, offset, PIECE);
+    }
+    piece
 }

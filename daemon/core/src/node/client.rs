@@ -72,11 +72,13 @@ impl Node {
         RouteHint { epoch: self.epoch(), group, leader }
     }
 
-    /// A replica to ask where this node has none: one that answers, the preferred leader first. A link alone says
+    /// A replica to ask where this node has none: the leader that an answer named last, else one that answers, the
+    /// preferred leader first. A link alone says
     /// nothing, since it outlives its process.
     fn any_replica(&self, now: Instant, group: GroupId) -> Option<NodeId> {
         let partition = self.map.as_ref()?.partitions.iter().find(|partition| partition.group == group)?;
-        partition.replicas.iter().copied().find(|node| self.hears(now, *node))
+        let named = self.routes.get(&group).copied().filter(|node| self.hears(now, *node));
+        named.or_else(|| partition.replicas.iter().copied().find(|node| self.hears(now, *node)))
     }
 
     fn forward(
@@ -109,6 +111,14 @@ impl Node {
 
     /// The answer to a request that this node forwarded goes to the client that asked, if it is still there.
     pub(super) fn on_forwarded(&mut self, now: Instant, token: ForwardToken, reply: Reply) {
+        if let Some(RouteHint { group, leader: Some(leader), .. }) = reply.hint
+            && self
+                .map
+                .as_ref()
+                .is_some_and(|map| map.partitions.iter().any(|partition| partition.group == group))
+        {
+            self.routes.insert(group, leader);
+        }
         self.send_server(now, LinkId(token.0), &ServerMessage::Reply(reply));
     }
 

@@ -5,6 +5,8 @@ mod client;
 mod outbox;
 mod peer;
 mod status;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -170,6 +172,8 @@ pub struct Node {
     founding: Founding,
     groups: BTreeMap<GroupId, Group>,
     map: Option<PartitionMap>,
+    /// Leaders that answers to forwarded requests named, for groups of which this node has no replica.
+    routes: BTreeMap<GroupId, NodeId>,
     sink: Sink,
     outbox: Outbox,
     /// Groups that may have something to flush.
@@ -183,7 +187,8 @@ pub struct Node {
     ready: bool,
     stopping: Option<Instant>,
     stopped: bool,
-    waits_for: String,
+    /// Where this node stands and what it waits for, as last told.
+    word: (Standing, String),
     events: VecDeque<Event>,
     stats: Stats,
 }
@@ -219,6 +224,7 @@ impl Node {
             founding,
             groups: BTreeMap::new(),
             map: None,
+            routes: BTreeMap::new(),
             sink: Sink::new(),
             outbox,
             dirty: BTreeSet::new(),
@@ -229,7 +235,7 @@ impl Node {
             ready: false,
             stopping: None,
             stopped: false,
-            waits_for: String::new(),
+            word: (Standing::Founding, String::new()),
             events: VecDeque::new(),
             stats: Stats::default(),
             config,
@@ -446,10 +452,13 @@ impl Node {
             self.drain_sink(now);
         }
         self.timers.set(Source::Founding, self.founding.poll_timeout());
-        let waits_for = self.founding.waits_for();
-        if waits_for != self.waits_for {
-            self.waits_for.clone_from(&waits_for);
-            self.events.push_back(Event::Standing { standing: self.founding.standing(), waits_for });
+        let word = (self.founding.standing(), self.founding.waits_for());
+        // A member that is not on disk as one yet waits for nobody, but is none either.
+        let settled = word.0 == Standing::Member || !word.1.is_empty();
+        if settled && word != self.word {
+            self.word.clone_from(&word);
+            let (standing, waits_for) = word;
+            self.events.push_back(Event::Standing { standing, waits_for });
         }
     }
 

@@ -84,7 +84,13 @@ impl Canon {
     }
 
     /// A client was told that its operation had this effect.
-    pub(crate) fn answered(&self, who: &str, session: super::SessionSeq, at: LogIndex, effect: &Effect) -> Check {
+    pub(crate) fn answered(
+        &self,
+        who: &str,
+        session: super::SessionSeq,
+        at: LogIndex,
+        effect: &Effect,
+    ) -> Check {
         let (id, seq) = session;
         ensure!(
             at.0 < self.len(),
@@ -109,7 +115,14 @@ impl Canon {
     }
 
     /// A client was told that these are the pairs after a key.
-    pub(crate) fn page(&self, who: &str, after: Option<&[u8]>, at: LogIndex, pairs: &[Pair], more: bool) -> Check {
+    pub(crate) fn page(
+        &self,
+        who: &str,
+        after: Option<&[u8]>,
+        at: LogIndex,
+        pairs: &[Pair],
+        more: bool,
+    ) -> Check {
         ensure!(at.0 <= self.len(), Log, "{who} read a page at {at}, which nobody reached");
         let mut there = self.model.pairs(after, at.0);
         for pair in pairs {

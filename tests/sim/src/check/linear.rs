@@ -196,10 +196,10 @@ impl Search<'_> {
                 continue;
             }
             let call = &self.calls[index];
-            if call.action == Action::Delete && call.answer == Answer::Unknown && call.end.is_none() {
-                if std::mem::replace(&mut delete_tried, true) {
-                    continue;
-                }
+            let is_lost_delete =
+                call.action == Action::Delete && call.answer == Answer::Unknown && call.end.is_none();
+            if is_lost_delete && std::mem::replace(&mut delete_tried, true) {
+                continue;
             }
             let Some(held) = effect(call, at.held) else { continue };
             let reached = Configuration { done: at.done | (1 << place), held };
@@ -223,7 +223,9 @@ fn effect(call: &Call, held: Held) -> Option<Held> {
         (Action::Cas { expect, new }, Answer::Done(_) | Answer::Unknown) => {
             (expect == held).then_some(Some(new))
         }
-        (Action::Cas { expect, .. }, Answer::Mismatch(saw)) => (saw == held && expect != held).then_some(held),
+        (Action::Cas { expect, .. }, Answer::Mismatch(saw)) => {
+            (saw == held && expect != held).then_some(held)
+        }
         (Action::Get, _) | (Action::Delete, Answer::Mismatch(_)) => None,
     }
 }

@@ -175,8 +175,12 @@ fn any_order(calls: &[Call], done: &mut Vec<bool>, held: Option<u64>, now: u64) 
             (Action::Delete, Answer::Done(saw)) if saw == held => Some(None),
             (Action::Delete, Answer::Unknown) => Some(None),
             (Action::Cas { expect, new }, Answer::Done(_)) if expect == held => Some(Some(new)),
-            (Action::Cas { expect, new }, Answer::Unknown) => Some(if expect == held { Some(new) } else { held }),
-            (Action::Cas { expect, .. }, Answer::Mismatch(saw)) if saw == held && expect != held => Some(held),
+            (Action::Cas { expect, new }, Answer::Unknown) => {
+                Some(if expect == held { Some(new) } else { held })
+            }
+            (Action::Cas { expect, .. }, Answer::Mismatch(saw)) if saw == held && expect != held => {
+                Some(held)
+            }
             (Action::Get, Answer::Unknown) => Some(held),
             _ => None,
         };

@@ -109,9 +109,9 @@ fn step(op: &Placed, held: Held) -> Option<Held> {
         (Action::Delete, Answer::Done(saw)) => (saw == held).then_some(None),
         (Action::Delete, _) => unknown.then_some(None),
         (Action::Cas { expect, new }, Answer::Done(_)) => (expect == held).then_some(Some(new)),
-        (Action::Cas { expect, .. }, Answer::Mismatch(saw)) => (saw == held && expect != held).then_some(held),
-        (Action::Cas { expect, new }, Answer::Unknown) => {
-            Some(if expect == held { Some(new) } else { held })
+        (Action::Cas { expect, .. }, Answer::Mismatch(saw)) => {
+            (saw == held && expect != held).then_some(held)
         }
+        (Action::Cas { expect, new }, Answer::Unknown) => Some(if expect == held { Some(new) } else { held }),
     }
 }

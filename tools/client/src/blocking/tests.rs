@@ -17,7 +17,8 @@ use haystack_wire::message::client::{Expect, Reply, RequestBody};
 use haystack_wire::message::{ClientMessage, ServerMessage};
 use haystack_wire::rng::Rng;
 
-use super::{CasOutcome, Clock, Connection, Options, Resolved};
+use super::driver::Clock;
+use super::{CasOutcome, Connection, Options, Resolved};
 use crate::core::tests::fake::Cluster;
 use crate::core::{AdminTarget, Answer, Operation};
 use crate::error::{Error, Ticket, Wait};
@@ -120,7 +121,6 @@ fn calls_return_what_was_asked() {
     assert_eq!(connection.map().unwrap().partitions.len(), 4);
     let reply = connection.admin(AdminTarget::Address(daemon.addr), AdminRequest::AbandonOldData).unwrap();
     assert_eq!(reply, AdminReply::Done("AbandonOldData".into()));
-    connection.tend().unwrap();
     assert_eq!(connection.outstanding(), 0);
 }
 
@@ -221,4 +221,16 @@ fn ipv6_is_spoken_where_there_is_one() {
     let daemon = Daemon::start("[::1]:0", KeyRing::empty());
     let mut connection = Connection::connect(options(&daemon)).unwrap();
     connection.put("a", "1").unwrap();
+}
+
+#[test]
+fn what_was_submitted_goes_on_between_calls() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let mut other = Connection::connect(options(&daemon)).unwrap();
+    let op = connection.submit(Operation::put("a", "1")).unwrap();
+    // Not a word to the first connection until the other one sees what it wrote.
+    while other.get("a").unwrap().is_none() {}
+    let completion = connection.completion(Duration::from_secs(20)).unwrap().unwrap();
+    assert!(completion.op == op && completion.outcome.is_ok());
 }

@@ -3,7 +3,7 @@ use crate::failure::Exit;
 
 fn asked(line: &str) -> (Command, Options) {
     match parse(line.split(' ').map(OsString::from)) {
-        Ok(Asked::Command(command, options)) => (command, options),
+        Ok(Asked::Command(command, options)) => (*command, options),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -64,7 +64,8 @@ fn arguments_are_bytes_and_dashes_are_possible() {
     use std::os::unix::ffi::OsStrExt as _;
     let bytes = std::ffi::OsStr::from_bytes(b"\xff\xfe").to_owned();
     let args = ["haystackctl".into(), "put".into(), bytes.clone(), "-".into()];
-    let Ok(Asked::Command(Command::Put(put), _)) = parse(args) else { panic!("no put") };
+    let Ok(Asked::Command(command, _)) = parse(args) else { panic!("no command") };
+    let Command::Put(put) = *command else { panic!("no put") };
     assert_eq!((put.key, put.value), (bytes, "-".into()));
     let (Command::Put(put), _) = asked("haystackctl put -- -5 --json") else { panic!("no put") };
     assert_eq!((put.key, put.value), ("-5".into(), "--json".into()));

@@ -12,10 +12,10 @@ use crate::context::{Context, say};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use health::Health;
-use survey::survey;
+
 use view::View;
 
-pub(crate) use survey::ask_each;
+pub(crate) use survey::{ask_each, survey};
 
 /// Time between two looks at a cluster that is waited for (judgement: below what people notice).
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
@@ -28,7 +28,10 @@ const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// If no daemon answers.
 pub(crate) fn status(context: &Context) -> Result<Exit, Failure> {
     let survey = survey(context, context.timeout);
-    let view = View::of(survey).map_err(|error| context.failure(&error, false))?;
+    let view = match View::of(survey) {
+        Ok(view) => view,
+        Err(error) => return unseen(&context.failure(&error, false), context),
+    };
     let report = health::judge(&view);
     if context.json {
         output::json(&show::json(&view, &report))?;
@@ -36,6 +39,15 @@ pub(crate) fn status(context: &Context) -> Result<Exit, Failure> {
         output::line(&show::text(&view, &report))?;
     }
     Ok(report.health.exit())
+}
+
+/// No daemon answers: for whoever asks for the health, that is one.
+fn unseen(failure: &Failure, context: &Context) -> Result<Exit, Failure> {
+    say(&failure.message);
+    if context.json {
+        output::json(&show::unseen(failure))?;
+    }
+    Ok(Health::Unavailable.exit())
 }
 
 /// Waits until every group has a leader and every founder is a member.
@@ -48,33 +60,30 @@ pub(crate) fn wait_ready(context: &Context) -> Result<Exit, Failure> {
     loop {
         let seen = View::of(survey(context, limit.left().min(LOOK_LIMIT)));
         let missing = match &seen {
-            Ok(view) => health::missing(view),
-            Err(_) => vec![format!("a daemon to answer at {}", context.addresses.join(", "))],
+            Ok(view) => health::missing(view).join("; "),
+            Err(_) => format!("no daemon answers at {}", context.addresses.join(", ")),
         };
-        if missing.is_empty() {
-            let report = seen.as_ref().map(health::judge);
-            if context.json
-                && let (Ok(view), Ok(report)) = (&seen, &report)
-            {
-                output::json(&show::json(view, report))?;
+        if let (Ok(view), true) = (&seen, missing.is_empty()) {
+            if context.json {
+                output::json(&show::json(view, &health::judge(view)))?;
             }
             return Ok(Exit::Done);
         }
-        let missing = missing.join("; ");
-        if limit.left().is_zero() {
-            return Err(match seen {
-                Ok(_) => Failure::new(
-                    Exit::Unreachable,
-                    format!("not ready within {:?}: waited for {missing}", context.timeout),
-                ),
-                Err(error) => context.failure(&error, false),
-            });
+        let failure = match seen {
+            Ok(_) => {
+                Failure::new(Exit::Unreachable, format!("not ready within {:?}: {missing}", context.timeout))
+            }
+            Err(error) => context.failure(&error, false),
+        };
+        if limit.left() <= LOOK_PERIOD * 2 {
+            // Too little for a fair look.
+            return Err(failure);
         }
         if missing != told {
-            say(&format!("waiting for {missing}"));
+            say(&format!("waiting: {missing}"));
             told = missing;
         }
-        pause(LOOK_PERIOD.min(limit.left()));
+        pause(LOOK_PERIOD);
     }
 }
 

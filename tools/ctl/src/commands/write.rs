@@ -132,6 +132,10 @@ fn argument(value: &OsStr) -> Result<Bytes, Failure> {
         .take(most)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
+    if bytes.len() > VALUE_LIMIT {
+        let message = format!("standard input has more than the {VALUE_LIMIT} bytes that a value may have");
+        return Err(Failure::new(Exit::Refused, message));
+    }
     Ok(bytes.into())
 }
 

@@ -1,4 +1,4 @@
-use haystack_client::{GroupId, LogIndex, Wait};
+use haystack_client::{GroupId, LogIndex};
 use haystack_wire::ids::{HistoryId, SessionId};
 
 use super::*;
@@ -57,6 +57,10 @@ fn every_error_has_the_exit_status_of_what_may_have_happened() {
 fn who_was_asked_and_what_was_waited_for_is_said() {
     let said = Failure::of(&Error::Unreachable(Wait::Connection), &how(false)).message;
     for word in ["127.0.0.1:9, store:7400", "3s", "`orders`", "--key-file"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let said = Failure::of(&Error::Refused(Refusal::NotLeader), &how(true)).message;
+    for word in ["no leader", "store:7400", "3s", "haystackctl status"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     let said = Failure::of(&Error::Unreachable(Wait::Map), &how(false)).message;

@@ -110,6 +110,7 @@ fn probes_repeat_the_oldest_and_at_the_third_in_a_row_all() {
     let (acked, _) = ack(&mut sent, at(5000), &[3..=3]);
     assert_eq!(acked.spurious, 1);
     assert!(!sent.is_blackout());
+    assert_eq!(sent.threshold, THRESHOLD_INITIAL, "silence is not reordering");
 }
 
 #[test]

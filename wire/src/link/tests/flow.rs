@@ -223,6 +223,41 @@ fn a_reordering_path_is_learned_and_not_taken_for_a_losing_one() {
 }
 
 #[test]
+fn a_loss_that_was_none_costs_no_window() {
+    let mut net = Net::pair(15, false);
+    net.faults.delay = 20 * MS;
+    net.send(0, 1, Class::Bulk, 16 << 20).unwrap();
+    // A real loss ends slow start, in which the window would make good for anything.
+    net.run(150 * MS);
+    net.faults.loss = 0.02;
+    net.run(21 * MS);
+    net.faults.loss = 0.0;
+    net.run(150 * MS);
+    let (lost, spurious) = (net.stats(0).packets_lost, net.stats(0).packets_spuriously_lost);
+    assert!(lost > spurious);
+    let window = |net: &Net| {
+        let link = net.hosts[0].endpoint.link(net.hosts[0].links[0]).unwrap();
+        link.path.as_deref().unwrap().congestion.window()
+    };
+    // One burst is put out of order.
+    net.faults.jitter = 5 * MS;
+    let sent = net.hosts[0].sent;
+    net.run_until(SECOND, "a burst", |net| net.hosts[0].sent >= sent + 5);
+    net.faults.jitter = Duration::ZERO;
+    let mut before = 0;
+    let until = net.now + SECOND;
+    while net.stats(0).packets_lost == lost {
+        before = window(&net);
+        assert!(net.step(until), "no loss");
+    }
+    assert!(window(&net) < before);
+    net.run(20 * MS);
+    let stats = net.stats(0);
+    assert_eq!(stats.packets_lost - lost, stats.packets_spuriously_lost - spurious);
+    assert!(window(&net) >= before, "{} after {before}", window(&net));
+}
+
+#[test]
 fn a_healed_path_flows_again_within_about_a_second_and_a_dead_one_is_quiet() {
     for sealed in [false, true] {
         let mut net = Net::pair(13, sealed);

@@ -291,3 +291,54 @@ fn two_addresses_of_one_process_are_one_link() {
     assert_eq!(net.witness.deliveries, 2);
     assert_eq!(net.hosts[0].events.len(), 1);
 }
+
+/// Lets host 0 call host 1 until it has the WELCOME, and loses everything that it says from then on.
+fn without_third_leg(net: &mut Net) {
+    net.connect(0, 1);
+    net.run_until(SECOND, "a WELCOME", |net| net.stats(1).welcome_out == 1);
+    net.cuts = vec![(net.hosts[0].addr, net.hosts[1].addr)];
+    net.run_until(SECOND, "half of a link", |net| net.link(0, 1).is_some());
+    net.flush();
+    assert_eq!(net.stats(1).half_open, 1);
+}
+
+#[test]
+fn a_third_leg_counts_from_the_address_that_was_validated() {
+    let mut net = two(17, true);
+    without_third_leg(&mut net);
+    let third = net.record.as_ref().unwrap().last().unwrap().clone();
+    net.inject(1, "10.6.6.6:666".parse().unwrap(), &third.bytes);
+    assert_eq!((net.stats(1).links, net.stats(1).half_open), (0, 1));
+    net.inject(1, third.from, &third.bytes);
+    assert_eq!((net.stats(1).links, net.stats(1).half_open), (1, 0));
+}
+
+#[test]
+fn a_session_that_only_one_end_began_is_begun_again_without_a_word_or_a_loss() {
+    for answered in [false, true] {
+        let mut net = two(18, true);
+        without_third_leg(&mut net);
+        for class in Class::ALL {
+            (0..10).for_each(|_| net.send(0, 1, class, 500).unwrap());
+        }
+        net.run(15 * SECOND);
+        assert_eq!(net.stats(1).half_open, 0);
+        let (now, addr) = (net.now, net.hosts[1].addr);
+        if answered {
+            // The next handshake is the other one's call.
+            net.hosts[0].endpoint.disconnect(addr);
+            net.run(5 * MS);
+            net.cuts.clear();
+            net.connect(1, 0);
+            net.run(6 * MS);
+            assert_eq!(net.stats(0).welcome_out, 1);
+        } else {
+            net.cuts.clear();
+            net.hosts[0].endpoint.unreachable(now, addr);
+        }
+        net.run_until(3 * SECOND, "all", |net| net.witness.deliveries == 40);
+        for host in &net.hosts {
+            assert_eq!(host.events.len(), 1, "{:?}", host.events);
+        }
+    }
+}

@@ -344,7 +344,7 @@ fn what_no_honest_sender_sends_ends_the_link_and_nothing_else() {
         },
         |out| out.push(0x1f),
         |out| {
-            let part = crate::frame::Part::Piece { offset: 3 << 20 };
+            let part = crate::frame::Part::Piece { offset: 5 << 20 };
             crate::frame::put_message(out, Class::Broadcast, 0, part, b"x", crate::frame::Extent::Rest);
         },
         |out| {

@@ -190,6 +190,36 @@ fn sessions_never_mix_when_processes_come_and_go_sealed() {
     (3000..3040).for_each(|seed| churn(seed, true));
 }
 
+/// Two processes call each other at addresses that do not show who is who, so that neither call gives way.
+#[test]
+fn crossed_handshakes_do_not_mix_sessions() {
+    for seed in 4000..4060 {
+        let mut net = Net::new(seed, seed % 2 == 0);
+        let setup = net.peer();
+        net.add(setup.clone());
+        net.add(setup);
+        let now = net.now;
+        for (host, alias) in [(0, "10.1.0.1:7400"), (1, "10.1.0.2:7400")] {
+            let alias = alias.parse().unwrap();
+            net.aliases.push((alias, host));
+            net.hosts[1 - host].endpoint.connect(now, alias);
+        }
+        net.faults.jitter = net.rng.below(3) as u32 * MS;
+        net.faults.loss = net.rng.below(3) as f64 * 0.1;
+        for _ in 0..40 {
+            net.run(MS);
+            send_some(&mut net, 0, 1);
+            send_some(&mut net, 1, 0);
+        }
+        net.run_until(30 * SECOND, "up", |net| net.hosts.iter().all(|host| !host.links.is_empty()));
+        net.run_until(120 * SECOND, "everything arrives", all_arrived);
+        for host in &net.hosts {
+            let down = host.events.iter().any(|event| matches!(event, LinkEvent::Down { .. }));
+            assert!(host.links.len() == 1 && !down, "seed {seed}: {:?}", host.events);
+        }
+    }
+}
+
 #[test]
 fn a_message_of_16_mib_arrives_over_a_bad_path() {
     let mut net = Net::pair(5, false);

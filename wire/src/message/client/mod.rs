@@ -6,8 +6,6 @@ mod codec;
 
 use bytes::Bytes;
 
-use super::broadcast::ENTRY_LIMIT;
-
 use crate::ids::{Epoch, GroupId, HistoryId, LogIndex, NodeId, SessionId, Slot, Version, ViewId};
 
 /// Longest key: 64 KiB.
@@ -15,8 +13,9 @@ pub const KEY_LIMIT: usize = 64 * 1024;
 /// Longest value that any configuration allows: 1.5 MiB, so that a CAS with an expected and a new value of this size
 /// fits one message of class 1 (4 MiB).
 pub const VALUE_LIMIT: usize = 1536 * 1024;
-/// Longest command, encoded: what an entry of the log holds. A CAS of two values of [`VALUE_LIMIT`] is over it.
-pub const COMMAND_LIMIT: usize = ENTRY_LIMIT;
+/// Longest command, encoded: a CAS with two values of [`VALUE_LIMIT`] and the longest key fits, and as an entry it fits
+/// one message of class 1 (4 MiB) with what goes around it.
+pub const COMMAND_LIMIT: usize = 4 * 1024 * 1024 - 64 * 1024;
 /// Most sessions that one command ends.
 pub const EXPIRE_LIMIT: usize = 16 * 1024;
 /// How many operations of one session may be under way: the replicated window of remembered replies.

@@ -38,7 +38,7 @@ pub(crate) struct Report {
 
 /// Judges a view.
 pub(crate) fn judge(view: &View) -> Report {
-    let mut problems = founding(view);
+    let mut problems: Vec<(Health, String)> = founding(view).into_iter().collect();
     problems.extend(of_groups(view));
     problems.extend(of_nodes(view).map(|problem| (Health::Degraded, problem)));
     problems.extend(strangers(view).map(|problem| (Health::Degraded, problem)));
@@ -49,24 +49,25 @@ pub(crate) fn judge(view: &View) -> Report {
 
 /// What is missing until the cluster is ready: every group has a leader, and every founder is a member.
 pub(crate) fn missing(view: &View) -> Vec<String> {
-    let mut missing: Vec<String> = founding(view).into_iter().map(|(_, problem)| problem).collect();
-    missing.extend(of_nodes(view));
+    if let Some((_, what)) = founding(view) {
+        let why = if view.base.waits_for.is_empty() { "" } else { ": " };
+        return vec![format!("{what}{why}{}", view.base.waits_for)];
+    }
+    let mut missing: Vec<String> = of_nodes(view).collect();
     let leaderless = names(view.groups.iter().filter(|group| group.leader.is_none()));
-    missing.extend(leaderless.map(|names| format!("a leader of {names}")));
+    missing.extend(leaderless.map(|names| format!("{names}: no leader")));
     missing
 }
 
 /// Whether there is a cluster at all.
-fn founding(view: &View) -> Vec<(Health, String)> {
-    let base = &view.base;
-    let what = match base.standing {
+fn founding(view: &View) -> Option<(Health, String)> {
+    let what = match view.base.standing {
         Standing::Founding => "the cluster is not founded yet",
         Standing::Standby => "no member of the cluster answers",
-        Standing::Member if view.groups.is_empty() => "the cluster is not founded yet: it has no partitions",
-        Standing::Member => return Vec::new(),
+        Standing::Member if view.groups.is_empty() => "the cluster has no partitions yet",
+        Standing::Member => return None,
     };
-    let why = if base.waits_for.is_empty() { String::new() } else { format!(": {}", base.waits_for) };
-    vec![(Health::Unavailable, format!("{what}{why}"))]
+    Some((Health::Unavailable, what.to_owned()))
 }
 
 fn of_groups(view: &View) -> Vec<(Health, String)> {
@@ -92,7 +93,7 @@ fn of_groups(view: &View) -> Vec<(Health, String)> {
 
 /// What keeps nodes from serving.
 fn of_nodes(view: &View) -> impl Iterator<Item = String> {
-    view.base.nodes.iter().filter_map(|node| {
+    view.nodes.iter().filter_map(|node| {
         let who = who(node);
         match (node.up, node.standing) {
             (false, _) if view.answered(node.node) => {
@@ -101,7 +102,9 @@ fn of_nodes(view: &View) -> impl Iterator<Item = String> {
             (false, _) => Some(format!("{who} does not answer")),
             (true, Some(Standing::Member)) => None,
             (true, Some(Standing::Standby)) => Some(format!("{who} is standby: it serves nothing")),
-            (true, Some(Standing::Founding)) => Some(format!("{who} waits for the founding")),
+            (true, Some(Standing::Founding)) if view.base.standing == Standing::Founding => None,
+            (true, Some(Standing::Founding)) => Some(format!("{who} waits for a founding")),
+            (true, None) if view.base.standing == Standing::Founding => None,
             (true, None) => Some(format!("{who} has not said where it stands")),
         }
     })

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::health::{Health, Report};
 use super::view::View;
+use crate::failure::Failure;
+use crate::output;
 
 /// Tables, what is waited for, and the health in the last line.
 pub(crate) fn text(view: &View, report: &Report) -> String {
@@ -18,8 +20,8 @@ pub(crate) fn text(view: &View, report: &Report) -> String {
     if !view.groups.is_empty() {
         text.push_str(&format!("{}\n\n", groups(view).trim_fmt()));
     }
-    for (_, status) in view.answers.iter().filter(|(_, status)| !status.waits_for.is_empty()) {
-        text.push_str(&format!("{}: {}\n", status.name, status.waits_for));
+    for (names, waits_for) in waits(view) {
+        text.push_str(&format!("{}: {waits_for}\n", names.join(", ")));
     }
     if report.health != Health::Ok && !view.silent.is_empty() {
         text.push_str(&format!("no answer from {}\n", view.silent.join(", ")));
@@ -30,16 +32,32 @@ pub(crate) fn text(view: &View, report: &Report) -> String {
     text + &summary(view, report)
 }
 
+/// What the daemons wait for, with the names of those that say the same.
+fn waits(view: &View) -> Vec<(Vec<&str>, &str)> {
+    let mut said: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (_, status) in view.answers.iter().filter(|(_, status)| !status.waits_for.is_empty()) {
+        match said.iter_mut().find(|(_, text)| *text == status.waits_for) {
+            Some((names, _)) => names.push(&status.name),
+            None => said.push((vec![&status.name], &status.waits_for)),
+        }
+    }
+    for (names, _) in &mut said {
+        names.sort_unstable();
+    }
+    said
+}
+
 fn summary(view: &View, report: &Report) -> String {
-    let up = view.base.nodes.iter().filter(|node| node.up).count();
+    let up = view.nodes.iter().filter(|node| node.up).count();
     let data = || view.groups.iter().filter(|group| group.group != GroupId::DIRECTORY);
     let led = data().filter(|group| group.leader.is_some()).count();
     let keys: u64 = data().map(|group| group.keys).sum();
     format!(
-        "{}: {up} of {} nodes up, {led} of {} partitions led, {keys} keys",
+        "{}: {up} of {} nodes up, {led} of {} partitions led, {}",
         report.health.word(),
-        view.base.nodes.len(),
-        data().count()
+        view.nodes.len(),
+        data().count(),
+        output::count(keys, "key")
     )
 }
 
@@ -54,7 +72,7 @@ fn table(header: &[&str], right_from: usize) -> Table {
 
 fn nodes(view: &View) -> Table {
     let mut table = table(&["node", "address", "up", "standing", "rtt", "loss"], 4);
-    for node in &view.base.nodes {
+    for node in &view.nodes {
         let is_self = node.node == Some(view.base.node);
         let measured = |text: String| if node.up && !is_self { text } else { "-".to_owned() };
         let name = if node.name.is_empty() { "?" } else { &node.name };
@@ -109,7 +127,7 @@ pub(crate) fn json(view: &View, report: &Report) -> Value {
         "epoch": base.epoch.0,
         "seen_by": base.name,
         "founders": base.founders,
-        "nodes": base.nodes.iter().map(|node| node_json(view, node)).collect::<Vec<_>>(),
+        "nodes": view.nodes.iter().map(|node| node_json(view, node)).collect::<Vec<_>>(),
         "groups": view.groups.iter().map(|group| group_json(view, group)).collect::<Vec<_>>(),
         "answers": view.answers.iter().map(|(address, status)| {
             let counters: Map<String, Value> =
@@ -127,6 +145,14 @@ pub(crate) fn json(view: &View, report: &Report) -> Value {
         }).collect::<Vec<_>>(),
         "silent": view.silent,
     })
+}
+
+/// The shape where no daemon answers.
+pub(crate) fn unseen(failure: &Failure) -> Value {
+    let mut shape = failure.to_json();
+    shape["health"] = Health::Unavailable.word().into();
+    shape["problems"] = json!([failure.message]);
+    shape
 }
 
 fn node_json(view: &View, node: &NodeStatus) -> Value {

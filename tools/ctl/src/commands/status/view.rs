@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use haystack_client::{Error, GroupStatus, NodeId, Status, Wait};
+use haystack_client::{Error, GroupStatus, NodeId, NodeStatus, Status, Wait};
 use haystack_wire::message::directory::Standing;
 
 use super::survey::Survey;
@@ -12,6 +12,9 @@ use super::survey::Survey;
 pub(crate) struct View {
     /// The answer that the nodes are taken from: of those that see most, the first.
     pub(crate) base: Status,
+    /// The nodes as the base sees them. What a node says of its own standing counts more; and where the base has no part
+    /// in the cluster it does not talk with the others all the time, so that one which answers here is up.
+    pub(crate) nodes: Vec<NodeStatus>,
     /// The groups, each from the answer that knows most about it.
     pub(crate) groups: Vec<GroupStatus>,
     /// All answers, with the address that was asked.
@@ -44,14 +47,23 @@ impl View {
                 *group = best.clone();
             }
         }
+        let is_part = |standing| standing == Standing::Member;
+        let mut nodes = base.nodes.clone();
+        for node in &mut nodes {
+            let own = answers.iter().find(|(_, status)| Some(status.node) == node.node);
+            if let Some((_, own)) = own {
+                node.standing = Some(own.standing);
+                node.up |= !(is_part(own.standing) && is_part(base.standing));
+            }
+        }
         let silent = silent.into_iter().map(|(address, _)| address).collect();
-        Ok(Self { base, groups, answers, silent })
+        Ok(Self { base, nodes, groups, answers, silent })
     }
 
     /// A node's name, or the beginning of its id.
     pub(crate) fn name_of(&self, node: NodeId) -> String {
         let told = self.answers.iter().map(|(_, status)| (Some(status.node), &status.name));
-        let seen = self.base.nodes.iter().map(|row| (row.node, &row.name));
+        let seen = self.nodes.iter().map(|row| (row.node, &row.name));
         let found = told.chain(seen).find(|(id, name)| *id == Some(node) && !name.is_empty());
         found.map_or_else(|| node.short(), |(_, name)| name.clone())
     }

@@ -1,0 +1,42 @@
+//! Whole clusters under faults: a few seeds of what `haystack-sim --seeds N` runs by the thousand.
+
+use haystack_sim::{Options, run, soak};
+
+#[test]
+fn what_must_hold_holds_for_the_first_seeds() {
+    let soak = soak(1, 24, 2, false, &Options::default(), |_| {});
+    assert!(soak.violations.is_empty(), "{:?}", soak.violations);
+    assert_eq!(soak.seeds, 24);
+    assert!(soak.ops.0 > 10_000, "clients hardly worked: {:?}", soak.ops);
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    for seed in [3, 14, 15] {
+        let (once, again) = (run(seed, &Options::default()), run(seed, &Options::default()));
+        assert_eq!(once.trace, again.trace, "seed {seed}");
+        assert_ne!(once.trace, run(seed + 1, &Options::default()).trace);
+    }
+}
+
+/// Mistakes that show within few seeds. All those of the broadcast are also caught by its own tests, which search
+/// schedules that whole clusters rarely come to.
+#[cfg(feature = "mutations")]
+#[test]
+fn mutations_are_noticed_within_a_bounded_number_of_seeds() {
+    use haystack_core::mutation::{Mutation, Mutations};
+    let planted = [
+        (Mutation::OverlapTruncates, 40),
+        (Mutation::AckAcrossGap, 40),
+        (Mutation::LeaderSkipsPromise, 10),
+        (Mutation::DuplicateApplied, 40),
+        (Mutation::AppendedToldFailed, 40),
+        (Mutation::ReadUnconfirmed, 150),
+    ];
+    for (mutation, most) in planted {
+        let options = Options { mutations: Mutations::only(mutation), ..Options::default() };
+        let soak = soak(1, most, 2, true, &options, |_| {});
+        assert!(!soak.violations.is_empty(), "{mutation:?} went unnoticed in {most} seeds");
+        println!("{mutation:?}: noticed within {} seeds", soak.seeds);
+    }
+}
