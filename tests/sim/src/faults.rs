@@ -9,8 +9,11 @@ use crate::dice::{Dice, Ppm};
 use crate::history::Note;
 use crate::host::Process;
 use crate::net::Trouble;
-use crate::scenario::{Fault, MILLIS, SECONDS};
+use crate::scenario::{Fault, MICROS, MILLIS, SECONDS};
 use crate::world::{Event, World};
+
+/// Share of new leaders that are ambushed, in millionths per weight.
+const AMBUSH: Ppm = 80_000;
 
 /// What goes on until it ends.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct Nemesis {
     /// What follows the end of a fault, and for how long.
     follows: BTreeMap<u32, (Vec<(usize, usize, Trouble)>, u64)>,
     begun: u32,
+    /// Faults have begun.
+    begun_storm: bool,
     /// No fault begins any more.
     pub(crate) calm: bool,
     /// Whose state directory is never lost: if all are, nothing is left that knows of the cluster.
@@ -50,6 +55,7 @@ impl Nemesis {
             ongoing: BTreeMap::new(),
             follows: BTreeMap::new(),
             begun: 0,
+            begun_storm: false,
             calm: false,
             wiped: false,
             hits,
@@ -65,6 +71,7 @@ pub(crate) const fn stopped(host: usize) -> u32 {
 impl World {
     /// Faults begin.
     pub(crate) fn begin_storm(&mut self) {
+        self.nemesis.begun_storm = true;
         self.net.set_weather(self.scenario.weather.clone());
         let first = self.nemesis.dice.wait(self.scenario.strikes);
         self.queue.push(self.queue.now() + first, Event::Strike);
@@ -101,6 +108,39 @@ impl World {
         self.nemesis.ongoing.insert(self.nemesis.begun, ongoing);
         self.queue.push(self.queue.now() + nanos, Event::Ends { fault: self.nemesis.begun });
         self.nemesis.begun
+    }
+
+    /// A daemon has begun to lead a group.
+    pub(crate) fn on_leader(&mut self, at: usize) {
+        let kind = Fault::ALL.iter().position(|fault| *fault == Fault::Ambush);
+        let weight = kind.map_or(0, |kind| self.scenario.faults[kind]);
+        if self.nemesis.begun_storm && !self.nemesis.calm && self.nemesis.dice.chance(weight * AMBUSH) {
+            let soon = self.queue.now() + self.nemesis.dice.magnitude(100 * MICROS, 300 * MILLIS);
+            self.queue.push(soon, Event::Ambush { host: at as u16 });
+        }
+    }
+
+    /// Cuts off a daemon that has just begun to lead; sometimes all who were cut off come back instead.
+    pub(crate) fn ambush(&mut self, at: usize) {
+        if self.nemesis.calm {
+            return;
+        }
+        let now = self.queue.now();
+        if self.nemesis.dice.coin() {
+            let all = self.ghost();
+            self.net.heal(|host| host < all);
+        }
+        let lasts = self.nemesis.dice.magnitude(50 * MILLIS, 2 * SECONDS);
+        let others = self.daemons().filter(|host| *host != at);
+        let troubles: Vec<_> =
+            others.flat_map(|host| [(at, host, Trouble::Cut), (host, at, Trouble::Cut)]).collect();
+        for (from, to, trouble) in &troubles {
+            self.net.trouble(*from, *to, *trouble, true);
+        }
+        self.lasts(Ongoing::Troubles(troubles), lasts);
+        *self.nemesis.hits.entry(Fault::Ambush).or_default() += 1;
+        let what = Fault::Ambush.name().to_owned();
+        self.record.history.notes.push(Note { what, start: now, end: now + lasts });
     }
 
     /// A leader loses a follower for a while, and then everybody, or everybody but that follower.
@@ -211,6 +251,10 @@ impl World {
             Fault::SlowHost => {
                 let nanos = self.nemesis.dice.magnitude(MILLIS, SECONDS);
                 all.filter(|host| *host != victim).map(|host| (victim, host, Trouble::Slow(nanos))).collect()
+            }
+            Fault::SlowNews => {
+                let nanos = self.nemesis.dice.magnitude(100 * MILLIS, 3 * SECONDS);
+                others.iter().map(|host| (*host, victim, Trouble::Slow(nanos))).collect()
             }
             Fault::Squeeze => vec![(victim, other, Trouble::Squeezed)],
             _ => return None,

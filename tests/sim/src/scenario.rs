@@ -64,6 +64,10 @@ faults! {
     RandomCuts = "random_cuts",
     /// A leader loses one follower, then all: whoever follows it lacks entries or finds one that does.
     Depose = "depose",
+    /// A daemon is cut off just when it has begun to lead; others may come back then.
+    Ambush = "ambush",
+    /// What the other daemons send to one takes long: it hears what was true.
+    SlowNews = "slow_news",
     /// A client is cut off from a daemon.
     CutClient = "cut_client",
     /// A direction loses many datagrams.

@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Start { host: u16, life: u32 },
     /// The next fault begins.
     Strike,
+    /// A daemon is cut off because it leads.
+    Ambush { host: u16 },
     /// A fault ends.
     Ends { fault: u32 },
 }
@@ -198,6 +200,7 @@ impl World {
                 }
             }
             Event::Strike => self.strike(),
+            Event::Ambush { host } => self.ambush(usize::from(host)),
             Event::Ends { fault } => self.ends(fault),
         }
         Ok(())
@@ -420,7 +423,9 @@ impl World {
             now + self.hosts[at].slowness * (self.scenario.cpu.turn + self.scenario.cpu.datagram * datagrams);
         let node = &mut daemon.node;
         datagrams += self.write(at, when, |buf| Some(node.poll_transmit(local, buf)?.to));
-        daemon.watch.look(&self.hosts[at].name, &daemon.node, &self.record.canons)?;
+        if daemon.watch.look(&self.hosts[at].name, &daemon.node, &self.record.canons)? {
+            self.on_leader(at);
+        }
         self.clusters.look(&self.hosts[at].name, &daemon.node)?;
         if daemon.stopped {
             self.queue.push(now, Event::Ends { fault: crate::faults::stopped(at) });

@@ -8,7 +8,7 @@ use haystack_wire::ids::{Ballot, ClusterId, GroupId, LogIndex};
 use haystack_wire::message::directory::Standing;
 
 use super::canon::Canons;
-use super::{Check, ensure};
+use super::{Check, Violation, ensure};
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
@@ -28,8 +28,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Looks at a process after one of its turns.
-    pub(crate) fn look(&mut self, who: &str, node: &Node, canons: &Canons) -> Check {
+    /// Looks at a process after one of its turns; true if it has begun to lead a group.
+    pub(crate) fn look(&mut self, who: &str, node: &Node, canons: &Canons) -> Result<bool, Violation> {
+        let mut begun = false;
         for group in node.groups() {
             let (id, broadcast) = (group.id(), group.broadcast());
             let seen = self.groups.entry(id).or_default();
@@ -55,6 +56,7 @@ impl Watch {
             if let Some(ballot) = leading {
                 let again = ballot < seen.led || (ballot == seen.led && !seen.leads);
                 ensure!(!again, Ballot, "{who} of group {id} leads with {ballot:?} after {:?}", seen.led);
+                begun |= ballot != seen.led;
                 seen.led = ballot;
             }
             seen.leads = leading.is_some();
@@ -73,7 +75,7 @@ impl Watch {
                 }
             }
         }
-        Ok(())
+        Ok(begun)
     }
 }
 
