@@ -160,11 +160,7 @@ impl Network {
         for from in (0..self.hosts).filter(|host| healed(*host)) {
             for to in (0..self.hosts).filter(|host| healed(*host)) {
                 let direction = &mut self.directions[from * self.hosts + to];
-                *direction = Direction {
-                    delay: direction.delay,
-                    last_arrival: direction.last_arrival,
-                    ..Direction::default()
-                };
+                *direction = Direction { delay: direction.delay, ..Direction::default() };
             }
         }
     }

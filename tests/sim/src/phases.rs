@@ -13,6 +13,8 @@ use crate::world::World;
 
 /// A cluster is founded within this time if nothing hinders it.
 const FOUNDED_WITHIN: u64 = 3 * SECONDS;
+/// After healing a cluster is founded, and has leaders, within this time.
+const FOUNDED_LATE: u64 = 6 * SECONDS;
 /// After healing every group has a leader within this time.
 const LEADER_WITHIN: u64 = 2 * SECONDS;
 /// After healing everything is answered, and replicas are equal, within this time.
@@ -168,6 +170,9 @@ impl World {
     /// were measured until now made them, and 2 s if that is more.
     fn leader_within(&self, core: &BTreeSet<usize>) -> u64 {
         let nodes = core.iter().filter_map(|at| self.hosts[*at].daemon());
+        if matches!(self.cluster(), Cluster::Unfounded) {
+            return FOUNDED_LATE;
+        }
         let timeouts =
             nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
         timeouts.max().map_or(LEADER_WITHIN, |longest| LEADER_WITHIN.max(longest.as_nanos() as u64 * 4))
