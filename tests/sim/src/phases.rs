@@ -329,7 +329,9 @@ impl World {
                 scene += &format!("\n  {}: no process", host.name);
                 continue;
             };
-            scene += &format!("\n  {}: {:?}", host.name, daemon.node.standing());
+            let waits = daemon.node.status(host.clock.at(self.queue.now())).waits_for;
+            scene +=
+                &format!("\n  {} {:?}: {:?} {waits}", host.name, daemon.node.id(), daemon.node.standing());
             for group in daemon.node.groups() {
                 let b = group.broadcast();
                 scene += &format!(
