@@ -322,6 +322,11 @@ impl World {
 
     /// How things stand, for reports.
     pub(crate) fn scene(&self) -> String {
+        self.scene_with(false)
+    }
+
+    /// How things stand, with or without what every replica counted.
+    pub(crate) fn scene_with(&self, counted: bool) -> String {
         let mut scene = String::new();
         for at in self.daemons() {
             let host = &self.hosts[at];
@@ -346,6 +351,10 @@ impl World {
                     b.decided(),
                     b.applied()
                 );
+                if counted {
+                    let counts = b.counters().iter().filter(|(_, count)| *count > 0);
+                    counts.for_each(|(name, count)| scene += &format!(" {name}={count}"));
+                }
             }
         }
         for at in self.clients() {

@@ -112,7 +112,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         }
     };
     if options.verbose && violation.is_some() {
-        println!("{}", world.scene());
+        println!("{}", world.scene_with(true));
     }
     report::count_all(&mut world, looked);
     let mut history = Vec::new();
