@@ -25,13 +25,16 @@ enum Ongoing {
     SmallBuffer(usize),
 }
 
+/// Directions in trouble after a fault, and for how long.
+type Follow = (Vec<(usize, usize, Trouble)>, u64);
+
 /// Who decides on faults.
 #[derive(Debug)]
 pub(crate) struct Nemesis {
     dice: Dice,
     ongoing: BTreeMap<u32, Ongoing>,
     /// What follows the end of a fault, and for how long.
-    follows: BTreeMap<u32, (Vec<(usize, usize, Trouble)>, u64)>,
+    follows: BTreeMap<u32, Follow>,
     begun: u32,
     /// Faults have begun.
     begun_storm: bool,
