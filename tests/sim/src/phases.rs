@@ -17,6 +17,8 @@ const FOUNDED_WITHIN: u64 = 3 * SECONDS;
 const FOUNDED_LATE: u64 = 6 * SECONDS;
 /// After healing every group has a leader within this time.
 const LEADER_WITHIN: u64 = 2 * SECONDS;
+/// How much longer it may take where values of up to 300 KiB wait in the links.
+const LARGE_BEFORE: u64 = 4 * SECONDS;
 /// After healing everything is answered, and replicas are equal, within this time.
 const SETTLED_WITHIN: u64 = 10 * SECONDS;
 /// How long clients go on after healing.
@@ -178,7 +180,10 @@ impl World {
         }
         let timeouts =
             nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
-        timeouts.max().map_or(LEADER_WITHIN, |longest| LEADER_WITHIN.max(longest.as_nanos() as u64 * 4))
+        // Large values of an old leader are still on their way, in order, before anything about a new one.
+        let large = if self.scenario.load.large.0 > 0 { LARGE_BEFORE } else { 0 };
+        let least = LEADER_WITHIN + large;
+        timeouts.max().map_or(least, |longest| least.max(longest.as_nanos() as u64 * 4))
     }
 
     /// Whether every daemon is up and every group has a leader.
