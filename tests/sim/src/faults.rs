@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use haystack_core::group::Group;
-use haystack_core::node::Command;
+use haystack_core::node::{Buggify, Command};
 
 use crate::dice::{Dice, Ppm};
 use crate::history::Note;
@@ -438,6 +438,15 @@ impl World {
             host.free_at = host.free_at.min(self.queue.now());
             host.turn_scheduled = false;
             host.buffer = 4 << 20;
+            host.disk_free_at = self.queue.now();
+            if let Process::Daemon(daemon) = &mut host.process {
+                daemon.node.set_buggify(Buggify::default());
+                // What waits for a slow disk is written now.
+                if let Some((lsn, _)) = daemon.writing.back() {
+                    let event = Event::Persisted { host: at as u16, life: host.life, lsn: lsn.0 };
+                    self.queue.push(self.queue.now() + MILLIS, event);
+                }
+            }
             self.schedule_turn(at);
         }
     }

@@ -62,6 +62,7 @@ impl Cli {
             until: self.until.map(Duration::from_secs_f64),
             without: self.without.clone(),
             mutations: self.mutations()?,
+            safety_only: self.mutations()? != haystack_core::mutation::Mutations::none(),
             verbose: self.verbose,
             history: self.history.is_some(),
         })

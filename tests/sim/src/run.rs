@@ -22,6 +22,9 @@ pub struct Options {
     pub without: Vec<String>,
     /// Rules to break.
     pub mutations: Mutations,
+    /// Whether a lack of progress is borne: what breaks a rule of safety often stops progress first, and that proves
+    /// little.
+    pub safety_only: bool,
     /// Whether the daemons' logs are printed.
     pub verbose: bool,
     /// Whether the history is wanted.
@@ -105,14 +108,16 @@ pub fn run(seed: u64, options: &Options) -> Report {
     }));
     SEED.set(None);
     let violation = match outcome {
-        Ok(outcome) => outcome.err(),
+        Ok(outcome) => {
+            outcome.err().filter(|violation| !options.safety_only || violation.property != Property::Live)
+        }
         Err(_) => {
             let what = PANIC.take().unwrap_or_else(|| "panic".to_owned());
             Some(Violation::new(Property::Assertion, what))
         }
     };
     if options.verbose && violation.is_some() {
-        println!("{}", world.scene());
+        println!("{}", world.scene_with(true));
     }
     report::count_all(&mut world, looked);
     let mut history = Vec::new();

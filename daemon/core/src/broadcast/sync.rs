@@ -146,6 +146,10 @@ impl Broadcast {
         if from > stream.confirmed {
             stream.confirmed = from;
             follower.retry.answered(now, &self.limits, true);
+        } else if stream.held {
+            // The answer to a probe is the truth. What seemed confirmed was said of an earlier Sync, and came late.
+            stream.confirmed = from;
+            stream.next = from;
         }
         stream.next = stream.next.max(stream.confirmed);
         stream.held = false;

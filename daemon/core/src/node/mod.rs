@@ -261,6 +261,11 @@ impl Node {
         &self.stats
     }
 
+    /// Mistreats groups' messages at these rates from now on: for simulations, which end their troubles.
+    pub fn set_buggify(&mut self, rates: Buggify) {
+        self.outbox.gremlin = Gremlin::new(rates, &mut self.rng);
+    }
+
     /// The links, to look at.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint

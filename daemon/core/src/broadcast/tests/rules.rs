@@ -191,6 +191,31 @@ fn rule_4_a_sync_is_taken_whole_or_not_at_all() {
 }
 
 #[test]
+fn rule_4_a_late_word_of_an_earlier_sync_does_not_hold_up_the_present_one() {
+    let first = |said: &Said| match said[..] {
+        [(ref to, Message::Sync { first, .. })] if to[..] == [2] => first.0,
+        _ => panic!("{said:?}"),
+    };
+    let mut solo = Solo::follower(3, &[1, 2, 3, 4]);
+    solo.lead(9);
+    solo.hear(1, promise(ballot(9, 0), ballot(1, 1), 4, 0));
+    let said = solo.hear(2, promise(ballot(9, 0), NEVER, 0, 0));
+    assert_eq!(first(&said), 0);
+    solo.hear(1, accepted(ballot(9, 0), 4));
+    // Said when more was staged, of a Sync that another one has replaced since.
+    solo.hear(2, Message::Pull { ballot: ballot(9, 0), from: at(3) });
+    let probe: Said = solo
+        .wait(Limits::default().retry_min * 2)
+        .into_iter()
+        .filter(|(to, _)| to.contains(&2))
+        .take(1)
+        .collect();
+    assert_eq!(first(&probe), 3);
+    let said = solo.hear(2, Message::Pull { ballot: ballot(9, 0), from: at(0) });
+    assert_eq!(first(&said), 0, "the answer to the probe is believed");
+}
+
+#[test]
 fn rule_4_within_a_round_a_sync_only_extends() {
     let (log, one) = ([1, 2, 3, 4], ballot(1, 1));
     let mut solo = Solo::follower(3, &log);
