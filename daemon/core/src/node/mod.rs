@@ -395,6 +395,7 @@ impl Node {
                     self.on_message(now, link, &message);
                 }
                 LinkEvent::Writable { link, .. } => self.on_writable(now, link),
+                LinkEvent::Gossip { .. } => self.stats.drop_no_link += 1,
             }
         }
         self.settle(now);

@@ -311,7 +311,7 @@ impl Client {
                 LinkEvent::Down { link, .. } => self.on_down(now, link),
                 LinkEvent::Deliver { link, message, .. } => self.on_message(now, link, &message),
                 LinkEvent::Writable { link, .. } => self.on_writable(now, link),
-                LinkEvent::Datagram { .. } => self.stats.malformed += 1,
+                LinkEvent::Datagram { .. } | LinkEvent::Gossip { .. } => self.stats.malformed += 1,
             }
         }
     }
