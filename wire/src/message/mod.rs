@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes};
 use crate::codec::{Decode, DecodeError, Encode, Reader};
 use crate::frame::MESSAGE_MAX_BYTES;
 use crate::ids::{Epoch, GroupId, LogIndex, ViewId};
-use admin::{AdminReply, AdminRequest};
+use admin::{AdminReply, AdminRequest, ReplicaReport};
 use broadcast::BroadcastMessage;
 use client::{Reply, Request};
 use directory::{DirectoryMessage, PartitionMap};
@@ -71,6 +71,18 @@ pub enum PeerMessage {
         token: ForwardToken,
         /// The request.
         request: Request,
+    },
+    /// Asks what replicas the receiver has and how they stand. Class 2.
+    ReportPull {
+        /// The asker's mark, returned.
+        mark: u64,
+    },
+    /// The answer. Class 2.
+    Report {
+        /// The mark of the question.
+        mark: u64,
+        /// The replicas.
+        replicas: Vec<ReplicaReport>,
     },
     /// The answer to a forwarded request. Class 2.
     Forwarded {
@@ -152,6 +164,8 @@ tagged!(PeerMessage {
     5 => Directory(message: Plain),
     6 => Forward { token: Plain, request: Plain },
     7 => Forwarded { token: Plain, reply: Plain },
+    10 => ReportPull { mark: Mark },
+    11 => Report { mark: Mark, replicas: Many::of(HEARTBEATS_LIMIT, admin::REPORT_LEAST, Plain) },
 });
 
 tagged!(ClientMessage {

@@ -11,7 +11,7 @@ use haystack_wire::frame::Class;
 use haystack_wire::ids::{Epoch, GroupId, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::LinkId;
-use haystack_wire::message::directory::PartitionMap;
+use haystack_wire::message::directory::{NodeRecord, PartitionMap};
 use haystack_wire::message::{ClientMessage, ServerMessage};
 
 use super::Client;
@@ -305,8 +305,11 @@ impl Client {
 
     fn dial_nodes(&mut self, now: Instant, map: &PartitionMap) {
         let configured = &self.config.addresses;
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            self.dialled.iter().copied().partition(|addr| map.nodes.iter().any(|node| node.addr == *addr));
+        let (kept, gone): (Vec<_>, Vec<_>) = self
+            .dialled
+            .iter()
+            .copied()
+            .partition(|addr| map.nodes.iter().any(|node| node.info.addr == *addr));
         for addr in gone {
             if !configured.contains(&addr) {
                 self.endpoint.disconnect(addr);
@@ -315,8 +318,8 @@ impl Client {
         self.dialled = kept.into_iter().collect();
         if map.nodes.len() <= DIAL_LIMIT {
             for node in &map.nodes {
-                self.endpoint.connect(now, node.addr);
-                self.dialled.insert(node.addr);
+                self.endpoint.connect(now, node.info.addr);
+                self.dialled.insert(node.info.addr);
             }
         }
     }
@@ -324,7 +327,7 @@ impl Client {
     /// Dials a node that the map names, if few enough are dialled.
     pub(super) fn dial(&mut self, now: Instant, node: NodeId) {
         let Some(map) = &self.map else { return };
-        let Some(info) = map.nodes.iter().find(|info| info.node == node) else { return };
+        let Some(NodeRecord { info, .. }) = map.record(node) else { return };
         if self.dialled.len() < DIAL_LIMIT && self.dialled.insert(info.addr) {
             self.endpoint.connect(now, info.addr);
         }

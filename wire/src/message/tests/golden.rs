@@ -9,7 +9,10 @@ use bytes::Bytes;
 use super::read;
 use crate::codec::{Encode, encode_whole};
 use crate::ids::*;
-use crate::message::admin::{AdminReply, AdminRequest, GroupStatus, NodeStatus, Status};
+use crate::message::admin::{
+    AdminReply, AdminRequest, ClusterEvent, EventRecord, GroupStatus, NodeStatus, ReplicaReport,
+    ReplicaStatus, SlotRange, Status,
+};
 use crate::message::broadcast::{BroadcastMessage, Entry, EntryKind};
 use crate::message::client::*;
 use crate::message::directory::*;
@@ -177,20 +180,20 @@ fn heartbeats() -> Vec<(GroupHeartbeat, &'static str)> {
 }
 
 fn info() -> NodeInfo {
-    NodeInfo { node: A, name: "n1".to_owned(), addr: SocketAddr::from(([127, 0, 0, 1], 7400)) }
+    NodeInfo {
+        zone: "z".to_owned(),
+        host: "h1".to_owned(),
+        ..NodeInfo::new(A, "n1", SocketAddr::from(([127, 0, 0, 1], 7400)))
+    }
 }
 
 fn founding_list() -> FoundingList {
-    let other = NodeInfo {
-        node: B,
-        name: String::new(),
-        addr: SocketAddr::from(([0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2_u8], 1)),
-    };
-    FoundingList { proposer: A, cluster: CLUSTER, partitions: 8, founders: vec![info(), other] }
+    let addr = SocketAddr::from(([0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2_u8], 1));
+    let other = NodeInfo::new(B, "", addr);
+    FoundingList { proposer: A, cluster: CLUSTER, partitions: 8, degree: 3, founders: vec![info(), other] }
 }
 
-const FOUNDING_LIST: &str =
-    "aa*16 cc*16 0008 02 aa*16 02 'n1' 04 7f000001 1ce8 bb*16 00 06 2001 00*13 02 0001";
+const FOUNDING_LIST: &str = "aa*16 cc*16 0008 03 02 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' bb*16 00 06 2001 00*13 02 0001 00 00";
 
 fn map() -> PartitionMap {
     let partitions = (1..)
@@ -203,20 +206,32 @@ fn map() -> PartitionMap {
             replicas: vec![A],
         })
         .collect();
-    PartitionMap { cluster: CLUSTER, history: HistoryId(0), epoch: Epoch(1), nodes: vec![info()], partitions }
+    PartitionMap {
+        cluster: CLUSTER,
+        history: HistoryId(0),
+        epoch: Epoch(1),
+        degree: 3,
+        directory: GroupView { view: VIEW, replicas: vec![A] },
+        nodes: vec![NodeRecord { info: info(), state: NodeState::Up }],
+        partitions,
+    }
 }
 
-const MAP: &str =
-    "cc*16 00 01 01 aa*16 02 'n1' 04 7f000001 1ce8 02 01 02 0000 1fff 01 aa*16 02 02 2000 3fff 01 aa*16";
+const MAP: &str = "cc*16 00 01 03 02 01 aa*16 01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 02 01 02 0000 1fff 01 aa*16 02 02 2000 3fff 01 aa*16";
 
 /// As many nodes and groups as a map may have.
 pub(super) fn full_map() -> PartitionMap {
     let node = |number: usize| NodeId((number as u128).to_be_bytes());
     let nodes = (0..NODES_LIMIT)
-        .map(|number| NodeInfo {
-            node: node(number),
-            name: "n".repeat(NAME_LIMIT),
-            addr: SocketAddr::from(([9; 16], 7400)),
+        .map(|number| NodeRecord {
+            info: NodeInfo {
+                node: node(number),
+                name: "n".repeat(NAME_LIMIT),
+                addr: SocketAddr::from(([9; 16], 7400)),
+                zone: "z".repeat(NAME_LIMIT),
+                host: "h".repeat(NAME_LIMIT),
+            },
+            state: NodeState::Down,
         })
         .collect();
     let partitions = (1..)
@@ -229,7 +244,16 @@ pub(super) fn full_map() -> PartitionMap {
             replicas: (0..REPLICAS_LIMIT).map(node).collect(),
         })
         .collect();
-    PartitionMap { cluster: CLUSTER, history: HistoryId(0), epoch: Epoch(1), nodes, partitions }
+    let directory = GroupView { view: VIEW, replicas: (0..REPLICAS_LIMIT).map(node).collect() };
+    PartitionMap {
+        cluster: CLUSTER,
+        history: HistoryId(0),
+        epoch: Epoch(1),
+        degree: 3,
+        directory,
+        nodes,
+        partitions,
+    }
 }
 
 fn directories() -> Vec<(DirectoryMessage, String)> {
@@ -338,22 +362,11 @@ fn outcomes() -> Vec<(Outcome, &'static str)> {
     ]
 }
 
-fn status() -> Status {
-    let node = NodeStatus {
-        node: Some(A),
-        name: "n1".to_owned(),
-        addr: info().addr,
-        up: true,
-        standing: Some(Standing::Member),
-        rtt_us: 250,
-        loss_ppm: 10,
-    };
-    let unknown = NodeStatus { node: None, name: String::new(), up: false, standing: None, ..node.clone() };
-    let group = GroupStatus {
+fn report() -> ReplicaReport {
+    ReplicaReport {
         group: GROUP,
         view: VIEW,
         leader: Some(BALLOT),
-        replicas: vec![A, B],
         live: 2,
         len: LogIndex(3),
         decided: LogIndex(2),
@@ -361,6 +374,73 @@ fn status() -> Status {
         keys: 4,
         bytes: 5,
         sessions: 6,
+    }
+}
+
+const REPORT: &str = "05 02 01 412c 07 aa*16 02 03 02 01 04 05 06";
+
+fn events() -> (Vec<ClusterEvent>, String) {
+    use ClusterEvent::*;
+    let node = B;
+    let events = [
+        (Alive { info: info() }, "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1'"),
+        (Suspect { node }, "02 bb*16"),
+        (Restore { node }, "03 bb*16"),
+        (Dead { node }, "04 bb*16"),
+        (Left { node }, "05 bb*16"),
+        (Decided { node, state: NodeState::Joining }, "06 bb*16 01"),
+        (Decided { node, state: NodeState::Up }, "06 bb*16 02"),
+        (Decided { node, state: NodeState::Suspect }, "06 bb*16 03"),
+        (Decided { node, state: NodeState::Down }, "06 bb*16 04"),
+        (Decided { node, state: NodeState::Draining }, "06 bb*16 05"),
+        (Decided { node, state: NodeState::Gone }, "06 bb*16 06"),
+        (Leader { group: GROUP, leader: Some(BALLOT) }, "07 05 01 412c 07 aa*16"),
+        (Leader { group: GROUP, leader: None }, "07 05 00"),
+        (View { group: GROUP, view: VIEW }, "08 05 02"),
+        (Coordinator { leader: BALLOT }, "09 412c 07 aa*16"),
+        (Map { epoch: Epoch(2) }, "0a 02"),
+        (Conflict("no".to_owned()), "0b 02 'no'"),
+    ];
+    let (events, bytes): (Vec<_>, Vec<_>) = events.into_iter().unzip();
+    (events, bytes.iter().map(|event| format!("404d 43e8 {event} ")).collect())
+}
+
+fn status() -> Status {
+    let node = NodeStatus {
+        node: Some(A),
+        name: "n1".to_owned(),
+        addr: info().addr,
+        up: true,
+        standing: Some(Standing::Member),
+        state: Some(NodeState::Draining),
+        member: Some(MemberState::Suspect),
+        reported: true,
+        zone: "z".to_owned(),
+        host: "h1".to_owned(),
+        rtt_us: 250,
+        loss_ppm: 10,
+    };
+    let unknown = NodeStatus {
+        node: None,
+        name: String::new(),
+        up: false,
+        standing: None,
+        state: None,
+        member: None,
+        reported: false,
+        zone: String::new(),
+        host: String::new(),
+        ..node.clone()
+    };
+    let group = GroupStatus {
+        group: GROUP,
+        slots: Some(SlotRange { first: Slot(0), last: Slot(0x1fff) }),
+        view: VIEW,
+        leader: Some(BALLOT),
+        replicas: vec![
+            ReplicaStatus { node: A, report: Some(report()) },
+            ReplicaStatus { node: B, report: None },
+        ],
     };
     Status {
         node: A,
@@ -371,6 +451,8 @@ fn status() -> Status {
         cluster: Some(CLUSTER),
         history: HistoryId(0),
         epoch: Epoch(1),
+        degree: 3,
+        coordinator: Some(BALLOT),
         founders: vec!["h1:1".to_owned()],
         nodes: vec![node, unknown],
         groups: vec![group],
@@ -378,15 +460,20 @@ fn status() -> Status {
     }
 }
 
-const STATUS: &str = "aa*16 02 'n1' 05 '0.1.0' 02 02 'n2' 01 cc*16 00 01 01 04 'h1:1' \
-    02 01 aa*16 02 'n1' 04 7f000001 1ce8 01 01 02 40fa 0a 00 00 04 7f000001 1ce8 00 00 40fa 0a \
-    01 05 02 01 412c 07 aa*16 02 aa*16 bb*16 02 03 02 01 04 05 06 01 02 'in' 03";
+const STATUS: &str = "aa*16 02 'n1' 05 '0.1.0' 02 02 'n2' 01 cc*16 00 01 03 01 412c 07 aa*16 01 04 'h1:1' \
+    02 01 aa*16 02 'n1' 04 7f000001 1ce8 01 01 02 01 05 01 02 01 01 'z' 02 'h1' 40fa 0a \
+    00 00 04 7f000001 1ce8 00 00 00 00 00 00 00 40fa 0a \
+    01 05 01 0000 1fff 02 01 412c 07 aa*16 02 aa*16 01 05 02 01 412c 07 aa*16 02 03 02 01 04 05 06 bb*16 00 \
+    01 02 'in' 03";
 
 fn servers() -> Vec<(ServerMessage, String)> {
     let hint = |leader| Some(RouteHint { epoch: Epoch(2), group: GROUP, leader });
     let outcome = || Outcome::Refused(Refusal::NotLeader);
     let reply = |hint| ServerMessage::Reply(Reply { id: 77, hint, outcome: outcome() });
     let admin = |reply| ServerMessage::Admin { id: 77, reply };
+    let (events, bytes) = events();
+    let record = |event| EventRecord { number: 77, age_ms: 1000, event };
+    let happened = AdminReply::Events(events.into_iter().map(record).collect());
     vec![
         (reply(None), "01 404d 00 08 01".to_owned()),
         (reply(hint(None)), "01 404d 01 02 05 00 08 01".to_owned()),
@@ -396,6 +483,7 @@ fn servers() -> Vec<(ServerMessage, String)> {
         (admin(AdminReply::Status(Box::new(status()))), format!("03 404d 01 {STATUS}")),
         (admin(AdminReply::Done("ok".to_owned())), "03 404d 02 02 'ok'".to_owned()),
         (admin(AdminReply::Refused("no".to_owned())), "03 404d 03 02 'no'".to_owned()),
+        (admin(happened), format!("03 404d 04 11 {bytes}")),
     ]
 }
 
@@ -420,6 +508,11 @@ fn peers() -> Vec<(PeerMessage, String)> {
         (chunk(false, Bytes::new()), "04 05 43e8 d1*16 c1*8 80010000 00 00".to_owned()),
         (PeerMessage::Forward { token, request }, "06 3132333435363738 404d 05 00 02 03 'key' 00".to_owned()),
         (PeerMessage::Forwarded { token, reply }, "07 3132333435363738 404d 00 06".to_owned()),
+        (PeerMessage::ReportPull { mark: 77 }, "0a 404d".to_owned()),
+        (
+            PeerMessage::Report { mark: 77, replicas: vec![report(); 2] },
+            format!("0b 404d 02 {REPORT} {REPORT}"),
+        ),
     ];
     let wrap = |message| PeerMessage::Broadcast { group: GROUP, view: VIEW, message };
     peers.extend(

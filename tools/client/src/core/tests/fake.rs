@@ -85,10 +85,12 @@ impl Cluster {
             cluster: ClusterId([id; 16]),
             history: HistoryId(0),
             epoch: Epoch(1),
-            nodes: nodes
-                .iter()
-                .map(|(node, addr)| NodeInfo { node: *node, name: node.short(), addr: *addr })
-                .collect(),
+            degree: 3,
+            directory: GroupView {
+                view: ViewId(0),
+                replicas: nodes.iter().take(3).map(|(node, _)| *node).collect(),
+            },
+            nodes: nodes.iter().map(|(node, addr)| record(*node, *addr)).collect(),
             partitions: partitions.collect(),
         };
         let leading =
