@@ -13,8 +13,8 @@ use super::{LinkEvent, SendError};
 use crate::datagram::{ConnectionId, LongKind, Parameters, VERSION};
 use crate::seal::{Envelope, OpenedLong};
 
-/// Longest gossip, in bytes: with header and seal it fits every path that carries a HELLO.
-pub const GOSSIP_MAX_BYTES: usize = 1080;
+/// Longest gossip, in bytes: with header and seal it fits the 1,200 B that every path carries.
+pub const GOSSIP_MAX_BYTES: usize = 1088;
 /// Gossip that waits for the layer above; what comes on top is dropped (judgement: each takes a microsecond or two).
 pub(super) const GOSSIP_WAITING: usize = 1024;
 

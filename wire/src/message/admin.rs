@@ -10,6 +10,7 @@ use super::directory::{
 use super::format::{
     ADDR_LEAST, Addr, Amount, Boxed, Counter, Flag, Format, Many, Maybe, Plain, Text, record, tagged,
 };
+use super::membership::MemberState;
 use crate::codec::{DecodeError, Reader};
 use crate::ids::{Ballot, ClusterId, Epoch, GroupId, HistoryId, LogIndex, NodeId, Slot, ViewId};
 

@@ -1,5 +1,7 @@
 //! Values of every type.
 
+mod membership;
+
 use core::net::SocketAddr;
 
 use bytes::Bytes;
@@ -410,6 +412,8 @@ pub(super) fn peer_message() -> BoxedStrategy<PeerMessage> {
         1 => (token(), reply()).prop_map(|(token, reply)| Forwarded { token, reply }),
         1 => amount().prop_map(|mark| ReportPull { mark }),
         1 => (amount(), vec(report(), 0..5)).prop_map(|(mark, replicas)| Report { mark, replicas }),
+        4 => membership::gossip().prop_map(|gossip| Gossip(Box::new(gossip))),
+        1 => membership::beat().prop_map(Beat),
     ]
     .boxed()
 }
@@ -434,7 +438,7 @@ fn node_status() -> impl Strategy<Value = NodeStatus> {
         any::<bool>(),
         option::of(standing()),
         option::of(node_state()),
-        option::of(member_state()),
+        option::of(membership::state()),
         any::<bool>(),
     );
     (who, how, amount(), amount32()).prop_map(|(who, how, rtt_us, loss_ppm)| {

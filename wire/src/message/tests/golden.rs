@@ -2,6 +2,8 @@
 //!
 //! Notation: hexadecimal, `aa*16` for repeated bytes, `'hay'` for ASCII.
 
+mod membership;
+
 use core::net::SocketAddr;
 
 use bytes::Bytes;
@@ -270,15 +272,16 @@ fn directories() -> Vec<(DirectoryMessage, String)> {
     vec![
         (
             introduce(Standing::Founding, None, vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 00 2122232425262728 00".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 01 00 2122232425262728 00".to_owned(),
         ),
         (
             introduce(Standing::Member, Some(CLUSTER), vec![B]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 02 01 cc*16 2122232425262728 01 bb*16".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 01 cc*16 2122232425262728 01 bb*16"
+                .to_owned(),
         ),
         (
             introduce(Standing::Standby, Some(CLUSTER), vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 03 01 cc*16 2122232425262728 00".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 03 01 cc*16 2122232425262728 00".to_owned(),
         ),
         (Propose(founding_list()), format!("02 {FOUNDING_LIST}")),
         (Grant { list }, "03 1112131415161718".to_owned()),
@@ -331,6 +334,7 @@ fn requests() -> Vec<(ClientMessage, &'static str)> {
         (ClientMessage::MapRequest { id: 77, held: Epoch(0) }, "02 404d 00"),
         (ClientMessage::Admin { id: 77, request: AdminRequest::Status }, "03 404d 01"),
         (ClientMessage::Admin { id: 77, request: AdminRequest::AbandonOldData }, "03 404d 02"),
+        (ClientMessage::Admin { id: 77, request: AdminRequest::Events { from: 200 } }, "03 404d 03 40c8"),
     ]
 }
 
@@ -413,7 +417,7 @@ fn status() -> Status {
         up: true,
         standing: Some(Standing::Member),
         state: Some(NodeState::Draining),
-        member: Some(MemberState::Suspect),
+        member: Some(crate::message::membership::MemberState::Suspect),
         reported: true,
         zone: "z".to_owned(),
         host: "h1".to_owned(),
@@ -525,6 +529,7 @@ fn peers() -> Vec<(PeerMessage, String)> {
     );
     let (beats, bytes): (Vec<_>, Vec<_>) = heartbeats().into_iter().unzip();
     peers.push((PeerMessage::Heartbeats(beats), format!("02 05 {}", bytes.join(" "))));
+    peers.extend(membership::peers());
     peers
 }
 

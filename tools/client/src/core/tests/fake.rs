@@ -21,7 +21,9 @@ use haystack_wire::message::client::{
     Command, Effect, Expect, Outcome, Pair, Refusal, Reply, Request, RequestBody, RouteHint, SESSION_WINDOW,
     Versioned, Write,
 };
-use haystack_wire::message::directory::{NodeInfo, Partition, PartitionMap};
+use haystack_wire::message::directory::{
+    GroupView, NodeInfo, NodeRecord, NodeState, Partition, PartitionMap,
+};
 use haystack_wire::message::{ClientMessage, ServerMessage};
 use haystack_wire::rng::Rng;
 use haystack_wire::slot::{even_partitions, slot_of};
@@ -69,6 +71,10 @@ pub(crate) struct Cluster {
     pub(super) groups: BTreeMap<GroupId, GroupState>,
     /// Whether a daemon that does not lead passes requests on.
     pub(super) forwards: bool,
+}
+
+fn record(node: NodeId, addr: SocketAddr) -> NodeRecord {
+    NodeRecord { info: NodeInfo::new(node, &node.short(), addr), state: NodeState::Up }
 }
 
 impl Cluster {
