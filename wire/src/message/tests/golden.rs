@@ -582,7 +582,7 @@ fn an_answer_with_unknown_flags_is_invalid() {
 fn the_directory_has_these_bytes() {
     let samples = borrowed(directories());
     check(&samples);
-    has_all_kinds(&samples, 0, 9);
+    has_all_kinds(&samples, 0, 11);
 }
 
 #[test]
