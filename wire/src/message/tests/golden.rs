@@ -582,7 +582,7 @@ fn an_answer_with_unknown_flags_is_invalid() {
 fn the_directory_has_these_bytes() {
     let samples = borrowed(directories());
     check(&samples);
-    has_all_kinds(&samples, 0, 11);
+    has_all_kinds(&samples, 0, 9);
 }
 
 #[test]
@@ -618,5 +618,5 @@ fn answers_have_these_bytes() {
 fn peers_have_these_bytes() {
     let samples = borrowed(peers());
     check(&samples);
-    has_all_kinds(&samples, 0, 7);
+    has_all_kinds(&samples, 0, 11);
 }
