@@ -15,7 +15,7 @@ use std::time::Duration;
 use haystack_wire::Instant;
 use haystack_wire::ids::{ClusterId, NodeId};
 use haystack_wire::message::directory::{
-    DirectoryMessage, FoundingList, ListId, NodeInfo, Standing, Testimony,
+    DirectoryMessage, FoundingList, ListId, NodeInfo, NodeState, PartitionMap, Standing, Testimony,
 };
 use haystack_wire::rng::Rng;
 use xxhash_rust::xxh3::Xxh3;
@@ -37,9 +37,9 @@ enum Phase {
     Counting { list: FoundingList, grants: BTreeSet<NodeId> },
     /// Granted the list, in this life or in an earlier one, and waits to learn what becomes of it.
     Granted { list: FoundingList },
-    /// A member of the founded cluster, with a vote.
-    Member { list: FoundingList },
-    /// Belongs to a cluster in which it has no vote.
+    /// In the cluster's node table.
+    Member { cluster: ClusterId },
+    /// Belongs to a cluster that has not admitted this process.
     Standby { cluster: ClusterId },
 }
 
@@ -69,8 +69,8 @@ pub enum Output {
     },
     /// Introduce this process to everyone again: where it stands has changed, and that is persisted.
     Announce(Standing, Option<ClusterId>),
-    /// The cluster is founded and this process is a member: start group 0 among these processes.
-    Member(FoundingList),
+    /// The cluster is founded and this process is a member: start group 0 among those who are to make it up.
+    Founded(FoundingList),
 }
 
 /// The state machine of founding for one process.
@@ -104,10 +104,12 @@ impl Founding {
         let phase = match &life.grant {
             Grant::None => Phase::Seeking,
             Grant::Granted { list, .. } => Phase::Granted { list: list.clone() },
-            Grant::Founded { list } => Phase::Standby { cluster: list.cluster },
+            Grant::Founded { list: FoundingList { cluster, .. } } | Grant::Joined { cluster } => {
+                Phase::Standby { cluster: *cluster }
+            }
         };
         let mut founding = Self {
-            me: NodeInfo { node, name: config.name.clone(), addr: config.advertise },
+            me: config.info(node),
             founders_hash: founders_hash(&config.founders),
             config: config.clone(),
             life,
@@ -160,6 +162,20 @@ impl Founding {
     /// What a peer said of where it stands.
     pub fn standing_of(&self, node: NodeId) -> Option<Standing> {
         self.seen.get(&node).map(|seen| seen.standing)
+    }
+
+    /// Another founder that goes by this one's name, or two others that share one.
+    fn namesake(&self) -> Option<String> {
+        let addrs = self.config.founders.iter().filter(|addr| **addr != self.me.addr);
+        let others = addrs.filter_map(|addr| self.seen_at(*addr)).map(|seen| &seen.info);
+        let mut names = BTreeMap::from([(&self.me.name, self.me.addr)]);
+        others.filter(|info| info.node != self.me.node).find_map(|info| {
+            let taken = names.insert(&info.name, info.addr)?;
+            Some(format!(
+                "{taken} and {} are both called `{}`: give each daemon a name of its own",
+                info.addr, info.name
+            ))
+        })
     }
 
     /// The process last seen at a founder's address, with whether its link is up.
@@ -236,6 +252,8 @@ impl Founding {
                 let existing = self.seen.values().find(|seen| seen.standing == Standing::Member && seen.up);
                 if let Some(cluster) = existing.and_then(|seen| seen.cluster) {
                     self.proposal = None;
+                    self.life.grant = Grant::Joined { cluster };
+                    self.save();
                     self.enter(Phase::Standby { cluster });
                 } else if self.all_founders_ready() {
                     self.grant_or_propose(now);
@@ -256,11 +274,14 @@ impl Founding {
     }
 
     fn all_founders_ready(&self) -> bool {
-        self.config.founders.iter().filter(|addr| **addr != self.me.addr).all(|addr| {
-            self.seen_at(*addr).is_some_and(|seen| {
-                seen.up && seen.standing == Standing::Founding && seen.founders_hash == self.founders_hash
+        // A daemon without founders only joins.
+        !self.config.founders.is_empty()
+            && self.namesake().is_none()
+            && self.config.founders.iter().filter(|addr| **addr != self.me.addr).all(|addr| {
+                self.seen_at(*addr).is_some_and(|seen| {
+                    seen.up && seen.standing == Standing::Founding && seen.founders_hash == self.founders_hash
+                })
             })
-        })
     }
 
     fn grant_or_propose(&mut self, now: Instant) {
@@ -284,6 +305,7 @@ impl Founding {
             proposer: self.me.node,
             cluster: ClusterId(self.rng.bytes()),
             partitions: self.config.partitions,
+            degree: self.config.replicas,
             founders,
         };
         self.life.grant = Grant::Granted { list: list.clone(), by: self.me.node };
@@ -393,13 +415,25 @@ impl Founding {
         if list.founders.iter().any(|founder| founder.node == self.me.node) {
             self.become_member(list);
         } else {
+            // A predecessor's grant was counted: this process takes its place only by admission.
             self.enter(Phase::Standby { cluster: list.cluster });
         }
     }
 
     fn become_member(&mut self, list: FoundingList) {
-        self.push(Output::Member(list.clone()));
-        self.enter(Phase::Member { list });
+        let cluster = list.cluster;
+        self.push(Output::Founded(list));
+        self.enter(Phase::Member { cluster });
+    }
+
+    /// The cluster's map was read: whoever it lists is a member.
+    pub fn on_map(&mut self, map: &PartitionMap) {
+        if let Phase::Standby { cluster } = self.phase
+            && cluster == map.cluster
+            && map.record(self.me.node).is_some_and(|record| record.state != NodeState::Gone)
+        {
+            self.enter(Phase::Member { cluster });
+        }
     }
 
     fn on_query(&mut self, from: NodeId, id: ListId, subject: NodeId, proposer: NodeId) {
@@ -609,7 +643,7 @@ impl Founding {
 /// What a phase looks like from outside.
 const fn told(phase: &Phase) -> (Standing, Option<ClusterId>) {
     match phase {
-        Phase::Member { list } => (Standing::Member, Some(list.cluster)),
+        Phase::Member { cluster } => (Standing::Member, Some(*cluster)),
         Phase::Standby { cluster } => (Standing::Standby, Some(*cluster)),
         Phase::Seeking | Phase::Counting { .. } | Phase::Granted { .. } => (Standing::Founding, None),
     }
