@@ -1,0 +1,3 @@
+//! Who is there: gossip for everybody (SWIM), and below it a fast detector between nodes that share a group.
+
+pub mod swim;
