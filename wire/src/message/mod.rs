@@ -6,6 +6,7 @@ pub mod client;
 pub mod directory;
 pub mod election;
 mod format;
+pub mod membership;
 
 use bytes::{BufMut, Bytes};
 
@@ -18,7 +19,8 @@ use client::{Reply, Request};
 use directory::{DirectoryMessage, PartitionMap};
 use election::GroupHeartbeat;
 pub use format::COUNTER_LIMIT;
-use format::{Blob, Counter, Fixed, Flag, Many, Mark, Maybe, Plain, record, tagged};
+use format::{Blob, Boxed, Counter, Fixed, Flag, Many, Mark, Maybe, Plain, record, tagged};
+use membership::{Beat, Gossip};
 
 /// Longest message that links carry: 16 MiB.
 pub const MESSAGE_LIMIT: usize = MESSAGE_MAX_BYTES;
@@ -79,6 +81,10 @@ pub enum PeerMessage {
         /// The answer.
         reply: Reply,
     },
+    /// Membership. Class 0.
+    Gossip(Box<Gossip>),
+    /// A heartbeat of the failure detector. Class 0, fair-loss.
+    Beat(Beat),
 }
 
 /// Where the answer to a forwarded request goes. Opaque to everyone but its maker, which so keeps no table.
@@ -152,6 +158,8 @@ tagged!(PeerMessage {
     5 => Directory(message: Plain),
     6 => Forward { token: Plain, request: Plain },
     7 => Forwarded { token: Plain, reply: Plain },
+    8 => Gossip(gossip: Boxed),
+    9 => Beat(beat: Plain),
 });
 
 tagged!(ClientMessage {

@@ -66,6 +66,7 @@ impl Node {
                 self.on_request(now, Origin { link, token: Some(token) }, Rights::ALL, &request);
             }
             PeerMessage::Forwarded { token, reply } => self.on_forwarded(now, token, reply),
+            PeerMessage::Gossip(_) | PeerMessage::Beat(_) => self.stats.drop_membership += 1,
         }
         self.drain_sink(now);
     }

@@ -1,5 +1,7 @@
 //! Values of every type.
 
+mod membership;
+
 use core::net::SocketAddr;
 
 use bytes::Bytes;
@@ -390,6 +392,8 @@ pub(super) fn peer_message() -> BoxedStrategy<PeerMessage> {
         4 => directory().prop_map(Directory),
         1 => (token(), request()).prop_map(|(token, request)| Forward { token, request }),
         1 => (token(), reply()).prop_map(|(token, reply)| Forwarded { token, reply }),
+        4 => membership::gossip().prop_map(|gossip| Gossip(Box::new(gossip))),
+        1 => membership::beat().prop_map(Beat),
     ]
     .boxed()
 }

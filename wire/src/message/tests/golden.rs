@@ -2,6 +2,8 @@
 //!
 //! Notation: hexadecimal, `aa*16` for repeated bytes, `'hay'` for ASCII.
 
+mod membership;
+
 use core::net::SocketAddr;
 
 use bytes::Bytes;
@@ -432,6 +434,7 @@ fn peers() -> Vec<(PeerMessage, String)> {
     );
     let (beats, bytes): (Vec<_>, Vec<_>) = heartbeats().into_iter().unzip();
     peers.push((PeerMessage::Heartbeats(beats), format!("02 05 {}", bytes.join(" "))));
+    peers.extend(membership::peers());
     peers
 }
 
@@ -520,5 +523,5 @@ fn answers_have_these_bytes() {
 fn peers_have_these_bytes() {
     let samples = borrowed(peers());
     check(&samples);
-    has_all_kinds(&samples, 0, 7);
+    has_all_kinds(&samples, 0, 9);
 }

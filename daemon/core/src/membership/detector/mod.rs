@@ -44,6 +44,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use haystack_wire::Instant;
 use haystack_wire::ids::NodeId;
+use haystack_wire::message::membership::Beat;
 use haystack_wire::time::Duration;
 
 use loss::{Arrival, ROW_MOST};
@@ -61,15 +62,6 @@ pub const DELAY_LIMIT: Duration = Duration::from_secs(10);
 pub const HEARTBEAT_LEAST: Duration = Duration::from_millis(100);
 /// Longest "last heard from you" that a heartbeat tells.
 pub const ECHO_LIMIT: Duration = Duration::from_secs(60);
-
-/// A heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beat {
-    /// One more with every heartbeat from this sender to this receiver.
-    pub sequence: u64,
-    /// How long ago, in milliseconds, the sender last heard the receiver; nothing if it never did, or over a minute ago.
-    pub heard_ms: Option<u32>,
-}
 
 /// The times of a detector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Single rules, by hand.
 
 use haystack_wire::Instant;
+use haystack_wire::message::membership::Beat;
 use haystack_wire::rng::Rng;
 use haystack_wire::time::Duration;
 
 use super::world::{World, at, id, ms};
-use crate::membership::detector::{Beat, Detector, DetectorTiming, FLOORS_LIMIT, Output, PEERS_LIMIT};
+use crate::membership::detector::{Detector, DetectorTiming, FLOORS_LIMIT, Output, PEERS_LIMIT};
 
 fn detector(peers: usize) -> Detector {
     let mut detector = Detector::new(DetectorTiming::default(), Instant::ZERO);

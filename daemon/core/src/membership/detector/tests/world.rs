@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use haystack_wire::Instant;
 use haystack_wire::ids::NodeId;
+use haystack_wire::message::membership::Beat;
 use haystack_wire::rng::Rng;
 use haystack_wire::time::Duration;
 
-use crate::membership::detector::{Beat, Detector, DetectorTiming, Output};
+use crate::membership::detector::{Detector, DetectorTiming, Output};
 
 pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
