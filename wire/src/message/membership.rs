@@ -192,7 +192,7 @@ pub enum GossipBody {
         /// The parts, the first in the lowest bit.
         parts: u64,
         /// The members in them.
-        entries: Vec<Entry>,
+        entries: Vec<DigestEntry>,
     },
     /// Asks for the whole records of members.
     Pull {
@@ -207,7 +207,7 @@ pub enum GossipBody {
 
 /// A member in a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DigestEntry {
     /// The process.
     pub node: NodeId,
     /// Its persisted life.
@@ -262,7 +262,7 @@ pub struct Beat {
     pub heard_ms: Option<u32>,
 }
 
-/// Fewest bytes of an [`Entry`], and of an [`Accused`].
+/// Fewest bytes of an [`DigestEntry`], and of an [`Accused`].
 const ENTRY_LEAST: usize = 16 + 1 + 1;
 /// Fewest bytes of an [`Update`].
 const UPDATE_LEAST: usize = 1 + ENTRY_LEAST;
@@ -379,7 +379,7 @@ tagged!(GossipBody {
     11 => Leave,
 });
 
-record!(Entry { node: Plain, boot: Plain, incarnation: Counter, state: Plain });
+record!(DigestEntry { node: Plain, boot: Plain, incarnation: Counter, state: Plain });
 record!(Accused { node: Plain, boot: Plain, incarnation: Counter });
 
 tagged!(Update {

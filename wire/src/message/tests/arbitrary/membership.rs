@@ -63,8 +63,8 @@ fn update() -> impl Strategy<Value = Update> {
     ]
 }
 
-fn entry() -> impl Strategy<Value = Entry> {
-    (accused(), state()).prop_map(|(whom, state)| Entry {
+fn entry() -> impl Strategy<Value = DigestEntry> {
+    (accused(), state()).prop_map(|(whom, state)| DigestEntry {
         node: whom.node,
         boot: whom.boot,
         incarnation: whom.incarnation,

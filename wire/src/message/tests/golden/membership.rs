@@ -1,7 +1,6 @@
 //! Gossip and heartbeats.
 
 use super::*;
-use crate::message::membership::Entry;
 use crate::message::membership::*;
 
 /// `cc*16` in cluster, `aa*16` from, `07 00 02 412c 07 aa*16` beacon.
@@ -36,7 +35,7 @@ fn gossip(body: GossipBody, updates: Vec<Update>) -> Gossip {
 fn bodies() -> Vec<(GossipBody, String)> {
     let addr = member().addr;
     let states = [MemberState::Alive, MemberState::Suspect, MemberState::Dead, MemberState::Left];
-    let entries = states.map(|state| Entry { node: B, boot: Boot(0), incarnation: 3, state }).to_vec();
+    let entries = states.map(|state| DigestEntry { node: B, boot: Boot(0), incarnation: 3, state }).to_vec();
     let entry = "bb*16 00 03";
     vec![
         (GossipBody::Ping { sequence: 77, target: B }, "01 404d bb*16".to_owned()),
@@ -109,12 +108,12 @@ fn a_ping_between_calm_members_is_small() {
 
 #[test]
 fn full_pages_fit_a_datagram() {
-    let widest = Entry { node: A, boot: Boot(1 << 14), incarnation: 1 << 14, state: MemberState::Dead };
+    let widest = DigestEntry { node: A, boot: Boot(1 << 14), incarnation: 1 << 14, state: MemberState::Dead };
     let bodies = [
         GossipBody::Entries { parts: u64::MAX, entries: vec![widest; ENTRIES_LIMIT / 2] },
         GossipBody::Entries {
             parts: u64::MAX,
-            entries: vec![Entry { boot: Boot(0), incarnation: 9, ..widest }; ENTRIES_LIMIT],
+            entries: vec![DigestEntry { boot: Boot(0), incarnation: 9, ..widest }; ENTRIES_LIMIT],
         },
         GossipBody::Buckets { hashes: vec![u64::MAX; BUCKETS] },
         GossipBody::Pull { nodes: vec![A; PULL_LIMIT] },

@@ -1,0 +1,403 @@
+//! Hosts, the processes on them, and what befalls both.
+
+use std::time::Duration;
+
+use haystack_wire::Instant;
+
+use super::net::{MS, Net, Network, SECOND, exponential};
+use super::tally::Outcome;
+use crate::dice::Dice;
+use crate::queue::Queue;
+
+/// Datagrams that wait for a process that stands still: a socket buffer of 208 KiB.
+const SOCKET_DATAGRAMS: usize = 256;
+/// How long a host stays away after a crash.
+const OUTAGE: u64 = 60 * SECOND;
+/// From the return of a host to the next crash.
+const CALM: (u64, u64) = (25 * SECOND, 40 * SECOND);
+/// How long a process stands still.
+const PAUSE: u64 = 2 * SECOND;
+/// How long a direction is cut.
+const CUT: u64 = 30 * SECOND;
+/// From pause to pause of a host, in the mean.
+const PAUSE_EVERY: u64 = 120 * SECOND;
+/// What a cut or a return explains in the time after it.
+const AFTERMATH: u64 = 2 * SECOND;
+/// A lost reliable message goes again after this, doubling.
+const RETRY: (u64, u64) = (20 * MS, SECOND);
+/// A reliable message to a process that is gone is forgotten after this many attempts: about a minute.
+const RETRIES: u32 = 64;
+/// Timer calls in one instant after which a process is taken to spin.
+const SPINS: u32 = 10_000;
+
+/// What a process wants, or tells.
+pub(super) enum Act<M> {
+    /// Send this.
+    Send { to: usize, message: M, bytes: usize, reliable: bool },
+    /// Something about the process of so many lives on a host.
+    Tell { about: (usize, u32), what: What },
+    /// Two claim one name or identity.
+    Conflict,
+    /// Nothing that matters here.
+    Nothing,
+}
+
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// It may have crashed.
+    Suspect,
+    /// It has.
+    Dead,
+    /// It hears nothing of the teller.
+    Deaf,
+}
+
+/// A state machine under test.
+pub(super) trait Process: Sized {
+    /// What they say to each other.
+    type Message;
+    /// What all share at the start.
+    type Setup;
+    /// Whether a crashed host returns with the process that it had: its silence is the same to others.
+    const RETURNS: bool;
+
+    fn start(setup: &mut Self::Setup, host: usize, life: u32, now: Instant) -> Self;
+    fn handle(&mut self, now: Instant, from: usize, message: Self::Message);
+    fn handle_timeout(&mut self, now: Instant);
+    fn poll_timeout(&self) -> Option<Instant>;
+    fn poll_act(&mut self, setup: &Self::Setup) -> Option<Act<Self::Message>>;
+    /// Whether, by others, it is known that this process's crash took place.
+    fn knows(&self, setup: &Self::Setup, crashed: (usize, u32)) -> bool;
+}
+
+/// A host with its process.
+struct Host<P: Process> {
+    process: Option<P>,
+    life: u32,
+    /// Its clock, ahead of the world's by this.
+    offset: u64,
+    /// When its timer is next called.
+    timer: Option<u64>,
+    /// Away, its process crashed, since then.
+    crashed: Option<u64>,
+    /// When it returned.
+    returned: u64,
+    /// Standing still until then, while datagrams wait.
+    paused: u64,
+    waiting: Vec<(usize, P::Message)>,
+    sent: u64,
+    /// Whether anybody has suspected its crash yet.
+    noticed: bool,
+}
+
+enum Event<M> {
+    Start(usize),
+    Timer(usize),
+    Arrive { from: usize, to: usize, message: M },
+    Retry { from: usize, to: usize, life: u32, message: M, tries: u32 },
+    Crash,
+    Return(usize),
+    Pause(usize),
+    Resume(usize),
+    Cut,
+}
+
+/// The world of a run.
+pub(super) struct World<P: Process> {
+    pub(super) setup: P::Setup,
+    hosts: Vec<Host<P>>,
+    network: Network,
+    net: Net,
+    queue: Queue<Event<P::Message>>,
+    dice: Dice,
+    /// Since when things count; nothing before.
+    measured: Option<u64>,
+    spins: (u64, u32),
+    pub(super) outcome: Outcome,
+}
+
+impl<P: Process> World<P>
+where
+    P::Message: Clone,
+{
+    /// Hosts that start within `spread`, one by one.
+    pub(super) fn new(seed: u64, hosts: usize, network: Network, spread: u64, setup: P::Setup) -> Self {
+        let mut dice = Dice::new(seed, "membership");
+        let net = Net::new(network, hosts, dice.fork());
+        let mut queue = Queue::new();
+        let hosts: Vec<_> = (0..hosts)
+            .map(|host| {
+                queue.push(spread * host as u64 / hosts as u64, Event::Start(host));
+                Host {
+                    process: None,
+                    life: 0,
+                    offset: dice.range(SECOND, 2 * SECOND),
+                    timer: None,
+                    crashed: None,
+                    returned: 0,
+                    paused: 0,
+                    waiting: Vec::new(),
+                    sent: 0,
+                    noticed: false,
+                }
+            })
+            .collect();
+        let outcome = Outcome { nodes: hosts.len(), ..Outcome::default() };
+        Self { setup, hosts, network, net, queue, dice, measured: None, spins: (0, 0), outcome }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.queue.now()
+    }
+
+    /// The living processes.
+    pub(super) fn processes(&self) -> impl Iterator<Item = &P> {
+        self.hosts.iter().filter_map(|host| host.process.as_ref())
+    }
+
+    /// From now on things count, and go wrong: the network's faults, and with `crashes` a host at a time.
+    pub(super) fn measure(&mut self, crashes: bool) {
+        self.measured = Some(self.now());
+        self.hosts.iter_mut().for_each(|host| host.sent = 0);
+        let now = self.now();
+        if crashes {
+            self.queue.push(now + self.dice.range(CALM.0, CALM.1), Event::Crash);
+        }
+        match self.network {
+            Network::Pauses => {
+                for host in 0..self.hosts.len() {
+                    let wait = exponential(&mut self.dice, PAUSE_EVERY);
+                    self.queue.push(now + wait, Event::Pause(host));
+                }
+            }
+            Network::OneWayCuts => self.queue.push(now, Event::Cut),
+            Network::Loss(_) | Network::Bursts => {}
+        }
+    }
+
+    pub(super) fn run(&mut self, span: Duration) {
+        let until = self.now() + span.as_nanos() as u64;
+        while let Some(event) = self.queue.pop(until) {
+            self.take(event);
+        }
+    }
+
+    /// Ends the run.
+    pub(super) fn finish(mut self) -> Outcome {
+        let since = self.measured.unwrap_or(0);
+        self.outcome.seconds = (self.now() - since) as f64 / 1e9;
+        self.outcome.messages = self.hosts.iter().map(|host| host.sent).sum();
+        self.outcome.busiest = self.hosts.iter().map(|host| host.sent).max().unwrap_or(0);
+        self.outcome
+    }
+
+    fn take(&mut self, event: Event<P::Message>) {
+        let now = self.now();
+        match event {
+            Event::Start(host) => self.start(host),
+            Event::Timer(host) => {
+                if self.hosts[host].timer == Some(now) {
+                    self.hosts[host].timer = None;
+                    if self.runs(host) {
+                        self.tick(host);
+                    }
+                }
+            }
+            Event::Arrive { from, to, message } => self.arrive(from, to, message),
+            Event::Retry { from, to, life, message, tries } => self.try_reliable(from, (to, life), message, tries),
+            Event::Crash => self.crash(),
+            Event::Return(host) => self.bring_back(host),
+            Event::Pause(host) => {
+                if self.runs(host) {
+                    self.hosts[host].paused = now + PAUSE;
+                    self.queue.push(now + PAUSE, Event::Resume(host));
+                }
+                let wait = exponential(&mut self.dice, PAUSE_EVERY);
+                self.queue.push(now + PAUSE + wait, Event::Pause(host));
+            }
+            Event::Resume(host) => self.wake(host),
+            Event::Cut => self.cut(),
+        }
+    }
+
+    fn start(&mut self, host: usize) {
+        let now = self.local(host);
+        let process = P::start(&mut self.setup, host, self.hosts[host].life, now);
+        self.hosts[host].process = Some(process);
+        self.drain(host);
+    }
+
+    fn local(&self, host: usize) -> Instant {
+        Instant::from_nanos(self.now() + self.hosts[host].offset)
+    }
+
+    /// Whether the host's process exists and does not stand still.
+    fn runs(&self, host: usize) -> bool {
+        let host = &self.hosts[host];
+        host.process.is_some() && host.crashed.is_none() && host.paused <= self.queue.now()
+    }
+
+    fn tick(&mut self, host: usize) {
+        let (at, count) = self.spins;
+        self.spins = if at == self.now() { (at, count + 1) } else { (self.now(), 0) };
+        assert!(self.spins.1 < SPINS, "a process asks to be called again and again");
+        let now = self.local(host);
+        if let Some(process) = &mut self.hosts[host].process {
+            process.handle_timeout(now);
+            self.drain(host);
+        }
+    }
+
+    fn arrive(&mut self, from: usize, to: usize, message: P::Message) {
+        if self.runs(to) {
+            let now = self.local(to);
+            if let Some(process) = &mut self.hosts[to].process {
+                process.handle(now, from, message);
+                self.drain(to);
+            }
+        } else if self.hosts[to].crashed.is_none() && self.hosts[to].waiting.len() < SOCKET_DATAGRAMS {
+            self.hosts[to].waiting.push((from, message));
+        }
+    }
+
+    /// A process goes on: it reads what waits for it, and then looks at its timers.
+    fn wake(&mut self, host: usize) {
+        let now = self.local(host);
+        let waiting = std::mem::take(&mut self.hosts[host].waiting);
+        if self.runs(host)
+            && let Some(process) = &mut self.hosts[host].process
+        {
+            for (from, message) in waiting {
+                process.handle(now, from, message);
+            }
+            process.handle_timeout(now);
+            self.drain(host);
+        }
+    }
+
+    fn crash(&mut self) {
+        let now = self.now();
+        let host = self.dice.index(self.hosts.len());
+        let calm = self.dice.range(CALM.0, CALM.1);
+        self.queue.push(now + OUTAGE + calm, Event::Crash);
+        if !self.runs(host) {
+            return;
+        }
+        self.outcome.crashes += 1;
+        let crashed = &mut self.hosts[host];
+        (crashed.crashed, crashed.noticed) = (Some(now), false);
+        if !P::RETURNS {
+            (crashed.process, crashed.timer) = (None, None);
+        }
+        self.queue.push(now + OUTAGE, Event::Return(host));
+    }
+
+    fn bring_back(&mut self, host: usize) {
+        let crashed = (host, self.hosts[host].life);
+        let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != host);
+        let processes = others.filter_map(|(_, other)| other.process.as_ref());
+        self.outcome.missed += processes.filter(|process| !process.knows(&self.setup, crashed)).count() as u64;
+        self.hosts[host].crashed = None;
+        self.hosts[host].returned = self.now();
+        if P::RETURNS {
+            self.wake(host);
+        } else {
+            self.hosts[host].life += 1;
+            self.start(host);
+        }
+    }
+
+    fn cut(&mut self) {
+        let now = self.now();
+        let count = self.hosts.len();
+        let from = self.dice.index(count);
+        let to = (from + 1 + self.dice.index(count - 1)) % count;
+        self.net.cut(from, to, now + CUT);
+        let wait = exponential(&mut self.dice, CUT * 8 / count.max(8) as u64);
+        self.queue.push(now + wait, Event::Cut);
+    }
+
+    fn drain(&mut self, host: usize) {
+        while let Some(process) = &mut self.hosts[host].process
+            && let Some(act) = process.poll_act(&self.setup)
+        {
+            match act {
+                Act::Send { to, message, bytes, reliable } => self.send(host, to, message, bytes, reliable),
+                Act::Tell { about, what } => self.told(host, about, what),
+                Act::Conflict => self.outcome.conflicts += 1,
+                Act::Nothing => {}
+            }
+        }
+        let offset = self.hosts[host].offset;
+        let due = self.hosts[host].process.as_ref().and_then(Process::poll_timeout);
+        if let Some(due) = due.map(|due| due.as_nanos().saturating_sub(offset).max(self.now()))
+            && self.hosts[host].timer.is_none_or(|timer| due < timer)
+        {
+            self.hosts[host].timer = Some(due);
+            self.queue.push(due, Event::Timer(host));
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, message: P::Message, bytes: usize, reliable: bool) {
+        if self.measured.is_some() {
+            self.outcome.bytes += bytes as u64;
+        }
+        if reliable {
+            self.try_reliable(from, (to, self.hosts[to].life), message, 0);
+        } else {
+            self.hosts[from].sent += 1;
+            if self.net.passes(self.now(), from, to) {
+                let at = self.now() + self.net.delay();
+                self.queue.push(at, Event::Arrive { from, to, message });
+            }
+        }
+    }
+
+    fn try_reliable(&mut self, from: usize, (to, life): (usize, u32), message: P::Message, tries: u32) {
+        let now = self.now();
+        if self.hosts[to].life != life || tries >= RETRIES {
+            return;
+        }
+        self.hosts[from].sent += 1;
+        if self.net.passes(now, from, to) && self.runs(to) {
+            let at = now + self.net.delay();
+            self.queue.push(at, Event::Arrive { from, to, message });
+        } else {
+            let wait = (RETRY.0 << tries.min(10)).min(RETRY.1);
+            self.queue.push(now + wait, Event::Retry { from, to, life, message, tries: tries + 1 });
+        }
+    }
+
+    fn told(&mut self, by: usize, (about, life): (usize, u32), what: What) {
+        let (Some(since), now) = (self.measured, self.now()) else { return };
+        let host = &mut self.hosts[about];
+        let crashed = host.crashed.filter(|_| host.life == life);
+        if life < host.life || now < since {
+            return;
+        }
+        match (what, crashed) {
+            (What::Suspect, Some(at)) => {
+                self.outcome.suspected.add(now - at);
+                if !std::mem::replace(&mut host.noticed, true) {
+                    self.outcome.first.add(now - at);
+                }
+            }
+            (What::Suspect, None) => {
+                let returned = P::RETURNS && now < host.returned + AFTERMATH && host.returned > 0;
+                let cut = P::RETURNS && now < self.net.cut_until(about, by) + AFTERMATH;
+                self.outcome.false_suspicions += u64::from(!returned && !cut);
+            }
+            (What::Dead, Some(at)) => self.outcome.dead.add(now - at),
+            (What::Dead, None) => self.outcome.false_deaths += 1,
+            (What::Deaf, _) => {
+                let until = self.net.cut_until(by, about);
+                if now < until + AFTERMATH {
+                    self.outcome.one_way.add((now + CUT).saturating_sub(until));
+                } else {
+                    self.outcome.false_one_way += 1;
+                }
+            }
+        }
+    }
+}
