@@ -11,8 +11,8 @@ use super::format::{record, tagged};
 use crate::codec::{Decode, DecodeError, Encode, Reader, put_varint, varint_len};
 use crate::ids::{Ballot, Boot, ClusterId, Epoch, HistoryId, NodeId, ViewId};
 
-/// Longest gossip in a datagram of its own, in bytes.
-pub const GOSSIP_LIMIT: usize = crate::link::GOSSIP_MAX_BYTES;
+/// Longest gossip in a datagram of its own, in bytes: a byte before it says what it is.
+pub const GOSSIP_LIMIT: usize = crate::link::GOSSIP_MAX_BYTES - 1;
 /// Most bytes of a member's name and metadata together.
 pub const ATTRIBUTES_LIMIT: usize = 512;
 /// Most bytes of a member's metadata: the name needs its length and [`NAME_LIMIT`].

@@ -159,6 +159,28 @@ impl Founding {
         self.told.1
     }
 
+    /// Whether nothing of founding or joining is open any more.
+    pub const fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Member { .. } | Phase::Standby { .. })
+    }
+
+    /// The processes that ended before this one began, in the same state directory, newest first.
+    pub fn predecessors(&self) -> Vec<NodeId> {
+        self.life.predecessors().collect()
+    }
+
+    /// Hash of the configured founders.
+    pub const fn founders_hash(&self) -> u64 {
+        self.founders_hash
+    }
+
+    /// Whether a peer said that it is a member of this process's cluster.
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.seen
+            .get(&node)
+            .is_some_and(|seen| seen.standing == Standing::Member && seen.cluster == self.told.1)
+    }
+
     /// What a peer said of where it stands.
     pub fn standing_of(&self, node: NodeId) -> Option<Standing> {
         self.seen.get(&node).map(|seen| seen.standing)
@@ -586,8 +608,7 @@ impl Founding {
 
     /// When `handle_timeout` is due: only while something is unsettled.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let settled = matches!(self.phase, Phase::Member { .. } | Phase::Standby { .. });
-        (!settled).then_some(self.next_query)
+        (!self.is_settled()).then_some(self.next_query)
     }
 
     /// The life file's next contents with their number, if they changed.

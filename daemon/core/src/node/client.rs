@@ -26,6 +26,7 @@ impl Node {
                 let map = self.map.clone().filter(|map| map.epoch > held);
                 self.send_server(now, link, &ServerMessage::Map { id, map });
             }
+            Ok(ClientMessage::Admin { id, request: AdminRequest::Status }) => self.gather(now, link, id),
             Ok(ClientMessage::Admin { id, request }) => {
                 let reply = self.on_admin(now, rights, &request);
                 self.send_server(now, link, &ServerMessage::Admin { id, reply });
@@ -76,9 +77,9 @@ impl Node {
     /// preferred leader first. A link alone says
     /// nothing, since it outlives its process.
     fn any_replica(&self, now: Instant, group: GroupId) -> Option<NodeId> {
-        let partition = self.map.as_ref()?.partitions.iter().find(|partition| partition.group == group)?;
-        let named = self.routes.get(&group).copied().filter(|node| self.hears(now, *node));
-        named.or_else(|| partition.replicas.iter().copied().find(|node| self.hears(now, *node)))
+        let replicas = self.map.as_ref()?.replicas_of(group)?;
+        let named = self.routes.get(&group).copied().filter(|node| self.answers(now, *node));
+        named.or_else(|| replicas.iter().copied().find(|node| self.answers(now, *node)))
     }
 
     fn forward(
@@ -122,7 +123,7 @@ impl Node {
         self.send_server(now, LinkId(token.0), &ServerMessage::Reply(reply));
     }
 
-    fn send_server(&mut self, now: Instant, link: LinkId, message: &ServerMessage) {
+    pub(super) fn send_server(&mut self, now: Instant, link: LinkId, message: &ServerMessage) {
         let bytes = self.outbox.encode(message);
         if self.endpoint.send(now, link, Class::Client, bytes).is_err() {
             self.stats.drop_reply += 1;
@@ -132,6 +133,7 @@ impl Node {
     fn on_admin(&mut self, now: Instant, rights: Rights, request: &AdminRequest) -> AdminReply {
         match request {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status(now))),
+            AdminRequest::Events { from } => AdminReply::Events(self.feed.from(now, *from)),
             AdminRequest::AbandonOldData if !rights.admin => {
                 AdminReply::Refused("this key has no right to administer the cluster".to_owned())
             }

@@ -45,7 +45,8 @@ impl Node {
         }
         self.gather.mark += 1;
         self.gather.reports = Reports::from([(self.id(), self.report())]);
-        let peers: Vec<_> = self.peer_links().filter_map(|link| Some((link, self.links.get(&link)?.node))).collect();
+        let peers: Vec<_> =
+            self.peer_links().filter_map(|link| Some((link, self.links.get(&link)?.node))).collect();
         let bytes = self.outbox.encode(&PeerMessage::ReportPull { mark: self.gather.mark });
         for (link, node) in peers {
             let asked = self.answers(now, node)

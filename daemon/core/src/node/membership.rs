@@ -12,7 +12,7 @@ use haystack_wire::frame::Class;
 use haystack_wire::ids::{Ballot, GroupId, LinkEnd, NodeId};
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::admin::ClusterEvent;
-use haystack_wire::message::directory::{DirectoryMessage, NodeInfo, NodeState, PartitionMap};
+use haystack_wire::message::directory::{DirectoryMessage, NODES_LIMIT, NodeInfo, NodeState, PartitionMap};
 use haystack_wire::message::membership::{Beacon, Gossip, Member, MemberState, Meta};
 use slog::{info, warn};
 
@@ -47,7 +47,7 @@ impl Node {
 
     /// The members that this node knows, itself included.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.swim.iter().flat_map(|swim| swim.members())
+        self.swim.iter().flat_map(|swim| std::iter::once(swim.me()).chain(swim.members()))
     }
 
     /// The failure detector, to look at.
@@ -57,7 +57,8 @@ impl Node {
 
     /// The names of seeds and founders were resolved again.
     pub fn set_seeds(&mut self, now: Instant, founders: Vec<SocketAddr>, seeds: Vec<SocketAddr>) {
-        if self.config.founders.len() == founders.len() && !founders.is_empty() && self.founding.is_settled() {
+        if self.config.founders.len() == founders.len() && !founders.is_empty() && self.founding.is_settled()
+        {
             self.config.founders = founders;
         }
         self.config.seeds = seeds;
@@ -169,7 +170,7 @@ impl Node {
             self.detector.heard(now, node);
             if let Some(swim) = &mut self.swim {
                 swim.link_state(node, remote.srtt, remote.rttvar);
-                swim.heard(now, node);
+                swim.heard(node);
             }
         }
     }
@@ -225,11 +226,17 @@ impl Node {
             swim::Output::Dead(node) => self.tell(now, ClusterEvent::Dead { node }),
             swim::Output::Left(node) => {
                 self.tell(now, ClusterEvent::Left { node });
+                if self.ended.len() < NODES_LIMIT {
+                    self.ended.insert(node);
+                }
                 self.wire_up(now);
             }
             swim::Output::Succeeded { old, by } => {
                 info!(self.log, "a process has a successor"; "peer" => old.short(), "successor" => by.short());
-                self.succeeded_by.insert(old, by);
+                // Proven: that it does not answer is more than a suspicion now, and everybody is to know.
+                if let Some(swim) = &mut self.swim {
+                    swim.gone(now, old);
+                }
             }
             swim::Output::Beacon { beacon, from } => self.on_beacon(now, beacon, Some(from)),
             swim::Output::Conflict(conflict) => self.on_conflict(now, conflict),
@@ -246,9 +253,8 @@ impl Node {
     ) {
         let bytes = self.outbox.encode(&PeerMessage::Gossip(Box::new(gossip)));
         let link = node.filter(|_| reliable).and_then(|node| self.endpoint.link_to(node));
-        let sent = link.is_some_and(|link| {
-            self.endpoint.send(now, link, Class::Membership, bytes.clone()).is_ok()
-        });
+        let sent =
+            link.is_some_and(|link| self.endpoint.send(now, link, Class::Membership, bytes.clone()).is_ok());
         if !sent && self.endpoint.send_gossip(to, &bytes).is_err() {
             self.stats.drop_backpressure += 1;
         }
@@ -279,9 +285,11 @@ impl Node {
                 "the cluster has given this process up ({} says so). Restart this daemon: it joins as a new process",
                 name(*by)
             ),
-            Conflict::Exhausted => "this process cannot refute any more that it is dead: somebody forges gossip. \
+            Conflict::Exhausted => {
+                "this process cannot refute any more that it is dead: somebody forges gossip. \
                                     Restart this daemon, and change the cluster key"
-                .to_owned(),
+                    .to_owned()
+            }
         };
         if self.conflicts.insert(conflict, word.clone()).is_none() {
             warn!(self.log, "conflict"; "what" => &word);
@@ -317,7 +325,7 @@ impl Node {
         }
         self.on_beacon(now, beacon, None);
         if let Some(swim) = &mut self.swim {
-            swim.set_beacon(self.beacon);
+            swim.set_beacon(now, self.beacon);
         }
     }
 
@@ -326,7 +334,8 @@ impl Node {
         let held = self.epoch();
         let linked = |node: &NodeId| self.endpoint.link_to(*node).is_some() && self.hears(now, *node);
         let directory = self.map.iter().flat_map(|map| map.directory.replicas.iter().copied());
-        let members = self.links.values().map(|remote| remote.node).filter(|node| self.founding.is_member(*node));
+        let members =
+            self.links.values().map(|remote| remote.node).filter(|node| self.founding.is_member(*node));
         let source = from.into_iter().chain(directory).chain(members).find(|node| linked(node));
         if let Some(source) = source {
             self.send_directory(now, source, DirectoryMessage::MapPull { held });
@@ -339,16 +348,23 @@ impl Node {
         self.timers.set(Source::Office, Some(now + OFFICE_PERIOD));
         let Some((_, directory)) = group.in_office() else { return self.office.resign() };
         let mut sightings = BTreeMap::new();
-        for member in self.swim.iter().flat_map(|swim| swim.members()) {
+        for member in self.members() {
             let speaks = member.versions.0 <= VERSIONS.max && VERSIONS.min <= member.versions.1;
             let health = match member.state {
                 MemberState::Left => Health::Ended,
-                _ if self.succeeded_by.contains_key(&member.node) => Health::Ended,
-                MemberState::Alive if speaks || directory.map().is_some_and(|map| map.record(member.node).is_some()) => Health::Alive,
+                MemberState::Alive
+                    if speaks || directory.map().is_some_and(|map| map.record(member.node).is_some()) =>
+                {
+                    Health::Alive
+                }
                 MemberState::Alive | MemberState::Suspect => Health::Doubtful,
                 MemberState::Dead => Health::Silent,
             };
             sightings.insert(member.node, Sighting { info: info(member), health });
+        }
+        let of_table = |node: &NodeId| directory.map().and_then(|map| map.record(*node));
+        for record in self.ended.iter().filter_map(of_table) {
+            sightings.insert(record.info.node, Sighting { info: record.info.clone(), health: Health::Ended });
         }
         let commands = self.office.judge(now, directory, &sightings);
         let Some(group) = self.groups.get_mut(&GroupId::DIRECTORY) else { return };
@@ -362,7 +378,12 @@ impl Node {
     }
 
     /// What a new map says of nodes: those that are gone end here too.
-    pub(super) fn note_node_table(&mut self, now: Instant, before: Option<&PartitionMap>, map: &PartitionMap) {
+    pub(super) fn note_node_table(
+        &mut self,
+        now: Instant,
+        before: Option<&PartitionMap>,
+        map: &PartitionMap,
+    ) {
         let state = |map: &PartitionMap, node| map.record(node).map(|record| record.state);
         let old = before.iter().flat_map(|map| &map.nodes).map(|record| record.info.node);
         let nodes: BTreeSet<NodeId> = old.chain(map.nodes.iter().map(|record| record.info.node)).collect();
@@ -380,9 +401,10 @@ impl Node {
                 if let Some(link) = self.endpoint.link_to(node) {
                     self.endpoint.gone(link);
                 }
-                self.succeeded_by.remove(&node);
+                self.ended.remove(&node);
             }
         }
+        self.ended.retain(|node| state(map, *node).is_some());
         self.tell(now, ClusterEvent::Map { epoch: map.epoch });
     }
 
@@ -392,7 +414,10 @@ impl Node {
         let mut wanted: BTreeSet<SocketAddr> = BTreeSet::new();
         let mut watched: BTreeSet<NodeId> = BTreeSet::new();
         let ended = |node: NodeId| {
-            self.map.as_ref().and_then(|map| map.record(node)).is_some_and(|record| record.state == NodeState::Gone)
+            self.map
+                .as_ref()
+                .and_then(|map| map.record(node))
+                .is_some_and(|record| record.state == NodeState::Gone)
         };
         let mut addrs: BTreeMap<NodeId, SocketAddr> = BTreeMap::new();
         if let Some(map) = &self.map {

@@ -2,6 +2,9 @@
 
 mod buggify;
 mod client;
+mod feed;
+mod gather;
+mod membership;
 mod outbox;
 mod peer;
 mod status;
@@ -15,21 +18,29 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
+use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId, ViewId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
-use haystack_wire::message::directory::{PartitionMap, Standing};
+use haystack_wire::message::admin::ClusterEvent;
+use haystack_wire::message::directory::{Partition, PartitionMap, Standing};
+use haystack_wire::message::membership::Beacon;
 use haystack_wire::rng::Rng;
 use slog::{Logger, info, o};
 
 use crate::config::Config;
+use crate::directory::coordinator::Coordinator;
 use crate::directory::founding::{self, Founding};
 use crate::directory::life::Life;
+use crate::directory::placement::directory_replicas;
 use crate::group::{Founded, Group, Out, Sink};
+use crate::membership::detector::{Detector, DetectorTiming};
+use crate::membership::swim::{Conflict, Swim};
 use crate::stats::Stats;
 use crate::store;
 pub use buggify::Buggify;
 use buggify::Gremlin;
+use feed::Feed;
+use gather::Gather;
 use outbox::Outbox;
 use timers::{Source, Timers};
 
@@ -37,6 +48,10 @@ use timers::{Source, Timers};
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// How often a node without a map, or whose peer may have a newer one, asks for it.
 const MAP_PULL_PERIOD: Duration = Duration::from_secs(1);
+/// How soon a member without any map asks again.
+const FIRST_MAP_PULL_PERIOD: Duration = Duration::from_millis(200);
+/// Conflicts that are kept to be told; each needs an administrator.
+const CONFLICTS_LIMIT: usize = 16;
 /// How often a node lets those hear from it that share no group with it, so that both know who is there: thrice within
 /// the time after which a silent process counts as gone.
 const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_millis(300);
@@ -120,6 +135,8 @@ pub enum Event {
         /// The leader's ballot, if one answers.
         leader: Option<Ballot>,
     },
+    /// Something happened in the cluster.
+    Cluster(ClusterEvent),
     /// An entry was applied; only with `Config::observe`.
     Applied {
         /// The group.
@@ -150,6 +167,8 @@ struct Remote {
     role: Role,
     /// Where it was when the link came up.
     addr: SocketAddr,
+    /// When it was last heard, as far as the detectors were told.
+    heard: Instant,
 }
 
 /// A whole node.
@@ -172,6 +191,20 @@ pub struct Node {
     founding: Founding,
     groups: BTreeMap<GroupId, Group>,
     map: Option<PartitionMap>,
+    /// The cluster for which `swim` gossips.
+    gossips: Option<ClusterId>,
+    swim: Option<Swim>,
+    detector: Detector,
+    office: Coordinator,
+    beacon: Beacon,
+    /// Addresses that the links keep dialling.
+    dialled: BTreeSet<SocketAddr>,
+    /// Processes that have left or are proven to have ended, until the directory knows.
+    ended: BTreeSet<NodeId>,
+    /// What two processes claim that only one can have, in words.
+    conflicts: BTreeMap<Conflict, String>,
+    gather: Gather,
+    feed: Feed,
     /// Leaders that answers to forwarded requests named, for groups of which this node has no replica.
     routes: BTreeMap<GroupId, NodeId>,
     sink: Sink,
@@ -224,6 +257,16 @@ impl Node {
             founding,
             groups: BTreeMap::new(),
             map: None,
+            gossips: None,
+            swim: None,
+            detector: Detector::new(DetectorTiming::default(), now),
+            office: Coordinator::new(config.repair_after),
+            beacon: Beacon::default(),
+            dialled: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            conflicts: BTreeMap::new(),
+            gather: Gather::default(),
+            feed: Feed::default(),
             routes: BTreeMap::new(),
             sink: Sink::new(),
             outbox,
@@ -240,11 +283,7 @@ impl Node {
             stats: Stats::default(),
             config,
         };
-        for addr in node.config.founders.clone() {
-            if addr != node.config.advertise {
-                node.endpoint.connect(now, addr);
-            }
-        }
+        node.wire_up(now);
         node.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
         node.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));
         node.settle(now);
@@ -312,6 +351,9 @@ impl Node {
                 }
                 Source::Map => self.pull_map(now),
                 Source::SignOfLife => self.give_signs_of_life(now),
+                Source::Members | Source::Detector => self.tick_members(now),
+                Source::Office => self.hold_office(now),
+                Source::Gather => self.end_gather(now, true),
                 Source::Links | Source::Stop => {}
             }
             self.settle(now);
@@ -395,7 +437,7 @@ impl Node {
                     self.on_message(now, link, &message);
                 }
                 LinkEvent::Writable { link, .. } => self.on_writable(now, link),
-                LinkEvent::Gossip { .. } => self.stats.drop_no_link += 1,
+                LinkEvent::Gossip { from, sender, message } => self.on_gossip(now, from, sender, &message),
             }
         }
         self.settle(now);
@@ -414,8 +456,9 @@ impl Node {
     }
 
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
-        self.links.insert(link, Remote { node, role, addr });
+        self.links.insert(link, Remote { node, role, addr, heard: Instant::ZERO });
         if role == Role::Peer {
+            self.detector.restarted(now, node);
             self.introduce(now, link);
             self.events.push_back(Event::Peer { node, addr, up: true });
             info!(self.log, "peer is up"; "peer" => node.short(), "addr" => %addr);
@@ -452,13 +495,13 @@ impl Node {
         loop {
             if let Some(output) = self.founding.poll_output() {
                 self.on_founding(now, output);
-            } else if self.sink.is_empty() {
+            } else if !self.drain_members(now) && self.sink.is_empty() {
                 break;
             }
             self.drain_sink(now);
         }
         self.timers.set(Source::Founding, self.founding.poll_timeout());
-        let word = (self.founding.standing(), self.founding.waits_for());
+        let word = (self.founding.standing(), self.waits_for());
         // A member that is not on disk as one yet waits for nobody, but is none either.
         let settled = word.0 == Standing::Member || !word.1.is_empty();
         if settled && word != self.word {
@@ -472,14 +515,18 @@ impl Node {
         match output {
             founding::Output::Send { to, message } => self.send_directory(now, to, message),
             founding::Output::Announce(..) => {
+                self.note_cluster(now);
                 let peers: Vec<LinkId> = self.peer_links().collect();
                 peers.into_iter().for_each(|link| self.introduce(now, link));
             }
-            founding::Output::Member(list) => {
+            founding::Output::Founded(list) => {
                 info!(self.log, "cluster founded"; "cluster" => list.cluster.short());
-                let rng = self.rng.fork();
-                let group = Group::directory(&self.config, self.id(), &list, now, rng);
-                self.add_group(group);
+                if directory_replicas(&list).contains(&self.id()) {
+                    let rng = self.rng.fork();
+                    self.add_group(Group::directory(&self.config, self.id(), &list, now, rng));
+                    self.timers.set(Source::Office, Some(now));
+                }
+                self.timers.set(Source::Map, Some(now + FIRST_MAP_PULL_PERIOD));
             }
         }
     }
@@ -503,7 +550,7 @@ impl Node {
                 }
                 Out::Heartbeat { to, heartbeat, urgent } => self.outbox.heartbeat(to, heartbeat, urgent),
                 Out::Reply { origin, reply } => self.send_reply(now, origin, reply),
-                Out::Leader(group, leader) => self.on_leader(group, leader),
+                Out::Leader(group, leader) => self.on_leader(now, group, leader),
                 Out::Map => self.on_map_decided(now),
                 Out::Applied { group, index, chain, digest, body } => {
                     self.events.push_back(Event::Applied { group, index, chain, digest, body });
@@ -512,8 +559,9 @@ impl Node {
         }
     }
 
-    fn on_leader(&mut self, group: GroupId, leader: Option<Ballot>) {
+    fn on_leader(&mut self, now: Instant, group: GroupId, leader: Option<Ballot>) {
         self.events.push_back(Event::Leader { group, leader });
+        self.feed.note(now, ClusterEvent::Leader { group, leader });
         if leader.is_some() {
             self.leaderless.remove(&group);
         } else {
@@ -523,48 +571,60 @@ impl Node {
     }
 
     fn note_readiness(&mut self) {
-        let ready = self.map.is_some() && !self.groups.is_empty() && self.leaderless.is_empty();
+        let ready = self.map.is_some() && self.leaderless.is_empty();
         if ready != self.ready {
             self.ready = ready;
             self.events.push_back(if ready { Event::Ready } else { Event::NotReady });
         }
     }
 
-    /// Group 0 has decided a map: every group that it gives this node starts from it.
+    /// Group 0 has decided a map.
     fn on_map_decided(&mut self, now: Instant) {
         let Some(map) = self.groups.get(&GroupId::DIRECTORY).and_then(Group::map).cloned() else { return };
-        for partition in &map.partitions {
-            if self.groups.contains_key(&partition.group) || !partition.replicas.contains(&self.id()) {
-                continue;
-            }
-            let limits = store::Limits {
-                value: self.config.value_limit,
-                memory: self.config.memory_limit / map.partitions.len() as u64,
-                mutations: self.config.mutations,
-                ..store::Limits::default()
-            };
-            let slots = (partition.first, partition.last);
-            let founded = Founded {
-                id: partition.group,
-                replicas: partition.replicas.clone(),
-                epoch: map.epoch,
-                history: map.history,
-            };
-            let rng = self.rng.fork();
-            let group = Group::data(&self.config, self.id(), founded, slots, limits, now, rng);
-            self.add_group(group);
-        }
         if let Some(directory) = self.groups.get_mut(&GroupId::DIRECTORY) {
             directory.set_epoch(map.epoch);
         }
-        self.adopt_map(map);
+        self.adopt_map(now, map);
     }
 
-    fn adopt_map(&mut self, map: PartitionMap) {
-        if self.map.as_ref().is_none_or(|held| held.epoch < map.epoch) {
-            self.map = Some(map);
-            self.note_readiness();
+    /// Takes a map up if it is newer than the one held: every group of its first view that has a replica here starts
+    /// from it.
+    fn adopt_map(&mut self, now: Instant, map: PartitionMap) {
+        if self.map.as_ref().is_some_and(|held| held.epoch >= map.epoch) {
+            return;
         }
+        for partition in &map.partitions {
+            let ours = partition.view == ViewId(0) && partition.replicas.contains(&self.id());
+            if ours && !self.groups.contains_key(&partition.group) {
+                self.start_group(now, &map, partition);
+            }
+        }
+        let before = self.map.replace(map.clone());
+        self.founding.on_map(&map);
+        self.note_node_table(now, before.as_ref(), &map);
+        self.wire_up(now);
+        self.raise_beacon(now);
+        self.note_readiness();
+    }
+
+    fn start_group(&mut self, now: Instant, map: &PartitionMap, partition: &Partition) {
+        let here = map.partitions.iter().filter(|partition| partition.replicas.contains(&self.id())).count();
+        let limits = store::Limits {
+            value: self.config.value_limit,
+            memory: self.config.memory_limit / here.max(1) as u64,
+            mutations: self.config.mutations,
+            ..store::Limits::default()
+        };
+        let slots = (partition.first, partition.last);
+        let founded = Founded {
+            id: partition.group,
+            replicas: partition.replicas.clone(),
+            epoch: map.epoch,
+            history: map.history,
+        };
+        let rng = self.rng.fork();
+        let group = Group::data(&self.config, self.id(), founded, slots, limits, now, rng);
+        self.add_group(group);
     }
 
     fn epoch(&self) -> Epoch {
@@ -581,6 +641,11 @@ impl Node {
         }
         self.stopped = true;
         self.timers.set(Source::Stop, None);
+        // Leadership is handed over: from now on the others need not find out that nobody is here.
+        if let Some(swim) = &mut self.swim {
+            swim.leave(now);
+        }
+        self.settle(now);
         // Without this node so many are left; one fewer must still be a majority.
         let last_majority =
             self.groups.values().any(|group| group.live().saturating_sub(2) < group.replicas().len() / 2 + 1);

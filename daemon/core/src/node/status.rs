@@ -103,10 +103,8 @@ impl Node {
                 known.insert(info.node, NodeInfo { addr: *addr, ..info.clone() });
             }
         }
-        if let Some(swim) = &self.swim {
-            let present = swim.members().filter(|member| member.state != MemberState::Left);
-            known.extend(present.map(|member| (member.node, super::membership::info(member))));
-        }
+        let present = self.members().filter(|member| member.state != MemberState::Left);
+        known.extend(present.map(|member| (member.node, super::membership::info(member))));
         if let Some(map) = &self.map {
             known.extend(map.nodes.iter().map(|record| (record.info.node, record.info.clone())));
         }
@@ -117,7 +115,8 @@ impl Node {
             self.config.founders.iter().filter(|_| founding).filter(unseen).map(|addr| stranger(*addr));
         let mut nodes: Vec<NodeStatus> =
             known.values().map(|info| self.node_status(now, info, reports)).chain(strangers).collect();
-        nodes.sort_by(|a, b| (&a.name, a.addr).cmp(&(&b.name, b.addr)));
+        // Who is only an address comes last.
+        nodes.sort_by(|a, b| (a.name.is_empty(), &a.name, a.addr).cmp(&(b.name.is_empty(), &b.name, b.addr)));
         nodes
     }
 
@@ -137,7 +136,7 @@ impl Node {
             up: self.answers(now, node),
             standing,
             state: record.map(|record| record.state),
-            member: self.swim.as_ref().and_then(|swim| swim.get(node)).map(|member| member.state),
+            member: self.members().find(|member| member.node == node).map(|member| member.state),
             reported: reports.contains_key(&node),
             zone: info.zone.clone(),
             host: info.host.clone(),

@@ -22,6 +22,14 @@ pub enum Source {
     Map,
     /// Processes that share no group with this one hear from it now and then.
     SignOfLife,
+    /// Gossip, probes, suspicions.
+    Members,
+    /// The failure detector.
+    Detector,
+    /// The coordinator looks after nodes.
+    Office,
+    /// A status that waits for reports.
+    Gather,
     /// A stop that waits for others to take over.
     Stop,
 }

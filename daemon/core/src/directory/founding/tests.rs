@@ -150,7 +150,7 @@ impl World {
             match output {
                 Output::Send { to, message } => self.wire.push((process.me.node, to, message)),
                 Output::Announce(..) => announce = true,
-                Output::Member(list) => {
+                Output::Founded(list) => {
                     let before = self.members.insert(process.me.node, list.cluster);
                     assert_eq!(before, None, "a process becomes a member once");
                 }
@@ -279,7 +279,7 @@ fn a_member_or_a_host_that_sees_members_refuses_to_abandon() {
     for host in &mut world.hosts {
         assert!(host.process.as_mut().unwrap().abandon(now).is_err());
     }
-    assert!(world.standings()[0].contains("standby"), "{:?}", world.standings());
+    assert!(world.standings()[0].contains("joining"), "{:?}", world.standings());
 }
 
 #[test]

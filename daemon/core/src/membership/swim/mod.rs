@@ -72,6 +72,12 @@ pub struct Swim {
     counters: Counters,
 }
 
+impl core::fmt::Debug for Swim {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Swim").field("me", &self.me).field("live", &self.live()).finish_non_exhaustive()
+    }
+}
+
 impl Swim {
     /// A node of `config.cluster` that knows nobody yet, and joins through its seeds.
     pub fn new(config: Config, now: Instant, mut rng: Rng) -> Self {
