@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use haystack_wire::ids::{GroupId, NodeId, Version};
 use haystack_wire::link::LinkStats;
-use haystack_wire::message::admin::{AdminReply, AdminRequest, Status};
+use haystack_wire::message::admin::{AdminReply, AdminRequest, EventRecord, Status};
 use haystack_wire::message::client::{Expect, Versioned};
 use haystack_wire::message::directory::PartitionMap;
 
@@ -193,6 +193,18 @@ impl Connection {
         match self.admin(target, AdminRequest::Status)? {
             AdminReply::Status(status) => Ok(*status),
             AdminReply::Done(said) | AdminReply::Refused(said) => Err(answer::unexpected(said)),
+            AdminReply::Events(_) => Err(answer::unexpected("events".to_owned())),
+        }
+    }
+
+    /// What happened in the cluster as one daemon saw it, from the event numbered `from` on, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if it does not answer; see [`Error`].
+    pub fn events_of(&mut self, target: AdminTarget, from: u64) -> Result<Vec<EventRecord>, Error> {
+        match self.admin(target, AdminRequest::Events { from })? {
+            AdminReply::Events(events) => Ok(events),
+            other => Err(answer::unexpected(format!("{other:?}"))),
         }
     }
 
