@@ -57,6 +57,9 @@ pub(crate) struct Dev {
     /// Partitions to divide the key space into
     #[structopt(long, value_name = "COUNT", default_value = "8")]
     pub(crate) partitions: u32,
+    /// Replicas of every partition [default: 3, or as many as there are daemons]
+    #[structopt(long, value_name = "COUNT")]
+    pub(crate) replicas: Option<u32>,
     /// UDP port of the first daemon on 127.0.0.1, the others follow; 0 takes any that are free
     #[structopt(long, value_name = "PORT", default_value = "7400")]
     pub(crate) port: u16,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use haystack_core::node::{Command, Event, Node, Record};
 use haystack_wire::Instant;
+use haystack_wire::message::admin::ClusterEvent;
 use haystack_wire::message::directory::Standing;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -18,9 +19,11 @@ use signal_hook_mio::v1_0::Signals;
 use slog::{Logger, debug, info, warn};
 
 use crate::clock::Clock;
+use crate::config::Names;
 use crate::error::Failure;
 use crate::life::LifeFile;
 use crate::report::Reporter;
+use crate::resolver::Resolver;
 use crate::socket::Socket;
 
 /// The socket's mark among the event sources.
@@ -29,6 +32,8 @@ const SOCKET: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// The mark of the pipe from `haystackd dev`.
 const PARENT: Token = Token(2);
+/// The resolver's mark.
+const RESOLVER: Token = Token(3);
 
 /// Datagrams that are read or sent under one reading of the clock: some 50 us of work, little beside any RTT that is
 /// measured with it.
@@ -98,6 +103,8 @@ pub(crate) struct Parts {
     pub(crate) life: LifeFile,
     /// Who is told.
     pub(crate) reporter: Reporter,
+    /// What is looked up again when nobody answers.
+    pub(crate) names: Names,
     /// Whether the cluster has no other daemon.
     pub(crate) alone: bool,
     /// Whether SIGHUP means that the terminal is gone.
@@ -114,6 +121,7 @@ pub(crate) struct EventLoop {
     parts: Parts,
     poll: Poll,
     events: Events,
+    resolver: Option<Resolver>,
     parent: Option<mio::unix::pipe::Receiver>,
     phase: Phase,
     end: End,
@@ -151,9 +159,13 @@ impl EventLoop {
                 .map_err(Failure::system("watch standard input, which must be a pipe"))?;
             parent = Some(pipe);
         }
+        let names = std::mem::take(&mut parts.names);
+        let resolver = Resolver::start(names, registry, RESOLVER, parts.clock.now())
+            .map_err(Failure::system("start a thread for names"))?;
         Ok(Self {
             parts,
             poll,
+            resolver,
             events: Events::with_capacity(SOURCES),
             parent,
             phase: Phase::Running,
@@ -221,6 +233,8 @@ impl EventLoop {
                     writable |= event.is_writable();
                 }
                 SIGNALS => signalled = true,
+                // Its answer is fetched in every turn.
+                RESOLVER => {}
                 _ => orphaned = true,
             }
         }
@@ -237,6 +251,7 @@ impl EventLoop {
         if self.parts.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.parts.node.handle_timeout(now);
         }
+        self.resolve(now);
         self.persist()?;
         if writable && self.blocked.is_some() {
             self.unblock()?;
@@ -279,6 +294,20 @@ impl EventLoop {
             now = self.parts.clock.now();
         }
         Ok(now)
+    }
+
+    /// Has names looked up again as long as nobody answers, and passes on what they stand for.
+    fn resolve(&mut self, now: Instant) {
+        let Some(resolver) = &mut self.resolver else { return };
+        if now >= resolver.next() && self.parts.node.wants_seeds() {
+            resolver.ask(now);
+        }
+        let Some(looked) = resolver.answer() else { return };
+        debug!(self.parts.log, "names looked up again"; "seeds" => looked.seeds.len());
+        self.parts.node.set_seeds(now, looked.founders, looked.seeds);
+        if let Some(addr) = looked.advertise {
+            self.parts.node.set_addr(now, addr);
+        }
     }
 
     /// Puts the node's records on disk.
@@ -434,6 +463,7 @@ impl EventLoop {
                     let leader = leader.map(|ballot| ballot.node.short());
                     debug!(log, "leader"; "group" => group.0, "leader" => leader);
                 }
+                Event::Cluster(event) => tell_cluster(log, &event),
                 // Only for checkers, and never asked for here.
                 Event::Applied { .. } => {}
                 Event::Stopped { last_majority } => {
@@ -456,6 +486,32 @@ impl EventLoop {
         if !self.ready {
             reporter.waits(if waits_for.is_empty() { "leaders of all partitions" } else { waits_for });
         }
+    }
+}
+
+/// Logs what happened in the cluster.
+fn tell_cluster(log: &Logger, event: &ClusterEvent) {
+    match event {
+        ClusterEvent::Alive { info } => {
+            info!(log, "alive"; "peer" => info.node.short(), "name" => &info.name, "addr" => %info.addr);
+        }
+        ClusterEvent::Suspect { node } => warn!(log, "suspected"; "peer" => node.short()),
+        ClusterEvent::Restore { node } => info!(log, "restored"; "peer" => node.short()),
+        ClusterEvent::Dead { node } => warn!(log, "dead, as the members agree"; "peer" => node.short()),
+        ClusterEvent::Left { node } => info!(log, "left"; "peer" => node.short()),
+        ClusterEvent::Decided { node, state } => {
+            info!(log, "decided by the directory"; "peer" => node.short(), "state" => ?state);
+        }
+        ClusterEvent::Leader { group, leader } => {
+            let leader = leader.map(|ballot| ballot.node.short());
+            debug!(log, "leader"; "group" => group.0, "leader" => leader);
+        }
+        ClusterEvent::View { group, view } => info!(log, "view"; "group" => group.0, "view" => view.0),
+        ClusterEvent::Coordinator { leader } => {
+            info!(log, "coordinator"; "node" => leader.node.short());
+        }
+        ClusterEvent::Map { epoch } => debug!(log, "map"; "epoch" => epoch.0),
+        ClusterEvent::Conflict(what) => warn!(log, "conflict: {what}"),
     }
 }
 

@@ -13,6 +13,7 @@ mod life;
 mod logging;
 mod random;
 mod report;
+mod resolver;
 mod run;
 mod socket;
 

@@ -84,7 +84,9 @@ impl Node {
 
     /// Whether names should be resolved again, because this node hears nobody.
     pub fn wants_seeds(&self) -> bool {
-        self.swim.as_ref().is_some_and(Swim::wants_seeds)
+        self.swim
+            .as_ref()
+            .map_or(!self.config.seeds.is_empty() || self.config.founders.is_empty(), Swim::wants_seeds)
     }
 
     fn seeds(&self) -> Vec<SocketAddr> {

@@ -13,6 +13,8 @@ use crate::cli::Dev;
 use crate::config::Settings;
 use crate::report::Report;
 
+/// Replicas of every partition, where there are as many daemons.
+const DEV_REPLICAS: u32 = 3;
 /// Longest line that a daemon reports, in bytes; the rest of a longer one is cut off.
 const LINE_LIMIT: usize = 4096;
 
@@ -57,6 +59,7 @@ pub(super) fn settings(
         listen: Some(addr.to_string()),
         founders: all.iter().map(SocketAddr::to_string).collect(),
         partitions: Some(options.partitions),
+        replicas: Some(options.replicas.unwrap_or_else(|| DEV_REPLICAS.min(all.len() as u32))),
         key_file: options.key_file.clone(),
         state_dir: Some(state.join(name)),
         log_level: Some(options.log_level.clone()),
@@ -80,6 +83,7 @@ impl Member {
         flag(&mut command, "--listen", settings.listen.as_deref());
         flag(&mut command, "--founders", Some(settings.founders.join(",")));
         flag(&mut command, "--partitions", settings.partitions.map(|count| count.to_string()));
+        flag(&mut command, "--replicas", settings.replicas.map(|count| count.to_string()));
         flag(&mut command, "--key-file", settings.key_file.as_deref());
         flag(&mut command, "--state-dir", settings.state_dir.as_deref());
         flag(&mut command, "--log-level", settings.log_level.as_deref());
