@@ -77,6 +77,11 @@ impl Assembly {
         self.received.iter().map(|range| (range.end - range.start) as usize).sum()
     }
 
+    /// Pieces that wait aside.
+    pub(super) fn scattered(&self) -> usize {
+        self.early.len()
+    }
+
     /// Whether no piece is missing.
     pub(super) fn is_complete(&self) -> bool {
         self.end.is_some_and(|(total, _)| self.head.len() == total)
