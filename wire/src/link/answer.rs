@@ -134,7 +134,7 @@ impl Endpoint {
             tx,
             rx,
         };
-        if self.handshakes.half_open.is_empty() {
+        if !core::mem::replace(&mut self.handshakes.half_open_timed, true) {
             self.timers.insert((half.expires, Timer::HalfOpen));
         }
         self.handshakes.half_open.insert(local_id, half);
@@ -253,8 +253,8 @@ impl Endpoint {
         self.handshakes.half_open.retain(|_, half| half.expires > now);
         self.stats.half_open_expired += (before - self.handshakes.half_open.len()) as u64;
         self.stats.half_open = self.handshakes.half_open.len() as u64;
-        if let Some(at) = self.handshakes.half_open.values().map(|half| half.expires).min() {
-            self.timers.insert((at, Timer::HalfOpen));
-        }
+        let next = self.handshakes.half_open.values().map(|half| half.expires).min();
+        self.handshakes.half_open_timed = next.is_some();
+        self.timers.extend(next.map(|at| (at, Timer::HalfOpen)));
     }
 }

@@ -132,6 +132,21 @@ fn half_open_handshakes_are_bounded_and_make_room_in_time() {
 }
 
 #[test]
+fn handshakes_that_replace_each_other_leave_no_timers_behind() {
+    let mut net = daemon(3, true);
+    let mut stranger = Stranger::new(&mut net, address(1));
+    let cookie = stranger.cookie(&mut net);
+    for _ in 0..100 {
+        stranger.random = net.rng.bytes();
+        stranger.call(&mut net, Some(&cookie));
+        net.now = net.now + MS;
+    }
+    assert_eq!((net.stats(0).half_open, net.hosts[0].endpoint.timers.len()), (1, 1));
+    net.run(11 * SECOND);
+    assert_eq!((net.stats(0).half_open, net.hosts[0].endpoint.poll_timeout()), (0, None));
+}
+
+#[test]
 fn replayed_datagrams_of_all_kinds_do_nothing() {
     for sealed in [false, true] {
         let mut net = Net::new(3, sealed);
