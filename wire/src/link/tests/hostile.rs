@@ -139,7 +139,7 @@ fn handshakes_that_replace_each_other_leave_no_timers_behind() {
     for _ in 0..100 {
         stranger.random = net.rng.bytes();
         stranger.call(&mut net, Some(&cookie));
-        net.now = net.now + MS;
+        net.now += MS;
     }
     assert_eq!((net.stats(0).half_open, net.hosts[0].endpoint.timers.len()), (1, 1));
     net.run(11 * SECOND);
