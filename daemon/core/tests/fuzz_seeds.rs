@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 
 #[allow(unreachable_pub, reason = "a library for the fuzz targets")]
+#[path = "../../../tests/fuzz/src/node.rs"]
+mod node;
+#[allow(unreachable_pub, reason = "a library for the fuzz targets")]
 #[path = "../../../tests/fuzz/src/core.rs"]
 mod targets;
 
@@ -34,4 +37,9 @@ fn snapshots_survive() {
 #[test]
 fn logs_survive() {
     run("store", targets::store);
+}
+
+#[test]
+fn nodes_survive() {
+    run("node", node::node);
 }

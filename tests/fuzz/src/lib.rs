@@ -3,4 +3,5 @@
 
 pub mod core;
 pub mod link;
+pub mod node;
 pub mod wire;

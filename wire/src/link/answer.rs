@@ -82,11 +82,12 @@ impl Endpoint {
         {
             self.set_dial_timer(from, Some(now + HELLO_PAUSE_MAX));
         }
-        let of_sender = |half: &HalfOpen| half.from == from && half.remote == remote;
-        let known = self.handshakes.half_open.iter().find(|(_, half)| of_sender(half));
+        // One per process, wherever it calls from: what a WELCOME says of the session that is held stays true until its
+        // third leg, since no other handshake of the same process can come in between.
+        let known = self.handshakes.half_open.iter().find(|(_, half)| half.remote == remote);
         if let Some((local_id, half)) = known {
             let local_id = *local_id;
-            if half.remote_id == header.src_cid && half.random_a == random_a {
+            if half.from == from && half.remote_id == header.src_cid && half.random_a == random_a {
                 return self.send_welcome(local_id);
             }
             self.handshakes.half_open.remove(&local_id);
@@ -134,7 +135,7 @@ impl Endpoint {
             tx,
             rx,
         };
-        if self.handshakes.half_open.is_empty() {
+        if !core::mem::replace(&mut self.handshakes.half_open_timed, true) {
             self.timers.insert((half.expires, Timer::HalfOpen));
         }
         self.handshakes.half_open.insert(local_id, half);
@@ -253,8 +254,8 @@ impl Endpoint {
         self.handshakes.half_open.retain(|_, half| half.expires > now);
         self.stats.half_open_expired += (before - self.handshakes.half_open.len()) as u64;
         self.stats.half_open = self.handshakes.half_open.len() as u64;
-        if let Some(at) = self.handshakes.half_open.values().map(|half| half.expires).min() {
-            self.timers.insert((at, Timer::HalfOpen));
-        }
+        let next = self.handshakes.half_open.values().map(|half| half.expires).min();
+        self.handshakes.half_open_timed = next.is_some();
+        self.timers.extend(next.map(|at| (at, Timer::HalfOpen)));
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Assembly {
     /// The message up to the first byte that is missing.
     head: Vec<u8>,
     crc: Hasher,
-    /// Pieces behind that byte, by their offset.
+    /// Pieces behind that byte, by their offset; none overlaps another.
     early: BTreeMap<usize, Vec<u8>>,
     received: RangeSet,
     /// Length and CRC-32, known with the last piece.
@@ -51,42 +51,35 @@ impl Assembly {
             (None, Some(crc)) => self.end = Some((end, crc)),
             _ => {}
         }
+        let Self { head, crc, early, received, .. } = self;
         let mut new = 0;
-        self.received.insert(offset as u64..end as u64, |fresh| new += (fresh.end - fresh.start) as usize);
-        if new == 0 {
-            return Ok(0);
-        }
-        if offset > self.head.len() {
-            let known = self.early.entry(offset).or_default();
-            if known.len() < payload.len() {
-                *known = payload.to_vec();
+        // Only what is new is kept, so that pieces that overlap take no more memory than is counted.
+        received.insert(offset as u64..end as u64, |fresh| {
+            let (start, end) = (fresh.start as usize, fresh.end as usize);
+            let bytes = &payload[start - offset..end - offset];
+            new += bytes.len();
+            if start == head.len() {
+                append(head, crc, bytes);
+            } else {
+                early.insert(start, bytes.to_vec());
             }
-            return Ok(new);
-        }
-        self.append(offset, payload);
-        while let Some(first) = self.early.first_entry()
-            && *first.key() <= self.head.len()
+        });
+        while let Some(first) = early.first_entry()
+            && *first.key() == head.len()
         {
-            let (offset, payload) = first.remove_entry();
-            self.append(offset, &payload);
+            append(head, crc, &first.remove());
         }
         Ok(new)
-    }
-
-    /// Appends what of `payload`, which begins within or right behind the head, is not in it yet.
-    fn append(&mut self, offset: usize, payload: &[u8]) {
-        let Some(fresh) = payload.get(self.head.len() - offset..) else { return };
-        let missing = (self.head.len() + fresh.len()).saturating_sub(self.head.capacity());
-        if missing > 0 && self.head.len() >= STEP_BYTES {
-            self.head.reserve_exact(missing.max(STEP_BYTES).max(self.head.len() / 2));
-        }
-        self.head.extend_from_slice(fresh);
-        self.crc.update(fresh);
     }
 
     /// Bytes received, each counted once.
     pub(super) fn buffered(&self) -> usize {
         self.received.iter().map(|range| (range.end - range.start) as usize).sum()
+    }
+
+    /// Pieces that wait aside.
+    pub(super) fn scattered(&self) -> usize {
+        self.early.len()
     }
 
     /// Whether no piece is missing.
@@ -106,6 +99,16 @@ impl Assembly {
             Err(Contradiction)
         }
     }
+}
+
+/// Appends `bytes` to the message up to the first byte that is missing.
+fn append(head: &mut Vec<u8>, crc: &mut Hasher, bytes: &[u8]) {
+    let missing = (head.len() + bytes.len()).saturating_sub(head.capacity());
+    if missing > 0 && head.len() >= STEP_BYTES {
+        head.reserve_exact(missing.max(STEP_BYTES).max(head.len() / 2));
+    }
+    head.extend_from_slice(bytes);
+    crc.update(bytes);
 }
 
 #[cfg(test)]
@@ -150,6 +153,21 @@ mod tests {
         assembly.insert(Part::Piece { offset: 16 << 20 }, &[7; 100]).unwrap();
         let early: usize = assembly.early.values().map(Vec::capacity).sum();
         assert_eq!((assembly.head.capacity(), early), (0, 100));
+    }
+
+    #[test]
+    fn pieces_that_overlap_take_no_more_memory_than_is_counted() {
+        let mut assembly = Assembly::default();
+        let mut counted = 0;
+        for offset in 1..2000 {
+            counted += assembly.insert(Part::Piece { offset }, &[7; 1000]).unwrap();
+        }
+        let kept: usize = assembly.early.values().map(Vec::capacity).sum();
+        assert_eq!((kept, assembly.buffered()), (counted, counted));
+        counted +=
+            assembly.insert(Part::Last { offset: 0, crc: crc32fast::hash(&[7; 3000]) }, &[7; 3000]).unwrap();
+        assert_eq!(counted, 3000);
+        assert_eq!(assembly.finish().unwrap(), &[7; 3000][..]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ const HINTED_HELLOS: u32 = 6;
 /// A call in progress.
 #[derive(Debug)]
 pub(super) struct Call {
+    began: Instant,
     local_id: ConnectionId,
     random: [u8; 16],
     cookie: Vec<u8>,
@@ -70,13 +71,14 @@ impl Endpoint {
 
     /// Begins a call with a HELLO at once.
     pub(super) fn call(&mut self, now: Instant, addr: SocketAddr) {
-        self.prepare_call(addr);
+        self.prepare_call(now, addr);
         self.handle_dial_timeout(now, addr);
     }
 
-    fn prepare_call(&mut self, addr: SocketAddr) {
+    fn prepare_call(&mut self, now: Instant, addr: SocketAddr) {
         let (local_id, random) = (self.draw_id(), self.rng.bytes());
         self.handshakes.dials.entry(addr).or_default().call = Some(Call {
+            began: now,
             local_id,
             random,
             cookie: Vec::new(),
@@ -161,7 +163,7 @@ impl Endpoint {
         let Some(link) = self.link_mut(id) else { return };
         for addr in core::mem::take(&mut link.dials) {
             if self.handshakes.dials.get(&addr).is_some_and(|dial| dial.call.is_none()) {
-                self.prepare_call(addr);
+                self.prepare_call(now, addr);
                 self.set_dial_timer(addr, Some(now + HELLO_PAUSE));
             }
         }
@@ -245,10 +247,15 @@ impl Endpoint {
             random_a: call.random,
             random_b,
         };
-        let local_id = call.local_id;
+        let (local_id, began) = (call.local_id, call.began);
         let Ok((tx, rx)) = Sealer::derive(&self.config.keys, active, &association) else { return };
         let told = parameters.session.unwrap_or_default();
         let party = self.party(header.sender(), header.role);
+        if self.is_outdated(now, from, party, began) {
+            // Asked anew, the other end tells what it holds now.
+            self.stats.drop_stale_answer += 1;
+            return self.call(now, from);
+        }
         let Some((id, fresh)) = self.settle_as_initiator(now, from, party, told, session_of(&random_b))
         else {
             return;
@@ -261,6 +268,14 @@ impl Endpoint {
         path.ping = true;
         self.attach(now, id, path);
         self.satisfy(from, id);
+    }
+
+    /// Whether the answer to a call that began then may have been given before the link's last handshake, by way of
+    /// another address: then the session that it names may not be the one that the other end holds by now, and to believe
+    /// it would end a session that lives.
+    fn is_outdated(&self, now: Instant, from: SocketAddr, party: Party, began: Instant) -> bool {
+        let link = self.table.by_end.get(&party.remote).and_then(|id| self.link(*id));
+        link.is_some_and(|link| link.attached > began && (link.addr == from || link.is_suspect(now)))
     }
 
     /// Which link a WELCOME is for, and whether it begins a new session.

@@ -34,6 +34,8 @@ pub(super) struct Handshakes {
     pub(super) cookies: CookieKey,
     pub(super) dials: BTreeMap<SocketAddr, Dial>,
     pub(super) half_open: BTreeMap<ConnectionId, HalfOpen>,
+    /// Whether the timer of the half-open ones is set: there is one for all of them, however they come and go.
+    pub(super) half_open_timed: bool,
     pub(super) resets: ResetLimiter,
 }
 
@@ -47,6 +49,7 @@ impl Handshakes {
             cookies: CookieKey::new(rng.bytes()),
             dials: BTreeMap::new(),
             half_open: BTreeMap::new(),
+            half_open_timed: false,
             resets: ResetLimiter::default(),
         }
     }

@@ -13,6 +13,11 @@ use crate::frame::{Class, Part, SequenceBits};
 /// allocation. Who keeps one keeps its chunk.
 const ARENA_CHUNK_BYTES: usize = 64 << 10;
 
+/// What it takes to keep an early message, or a piece that waits aside, besides its bytes (judgement: entries of two
+/// trees and an allocation, rounded up). It counts against the bound of incomplete messages, which would else be no
+/// bound for pieces of a byte each.
+const BOOKKEEPING_BYTES: usize = 128;
+
 /// Where delivered messages live until the layer above lets go of them.
 #[derive(Debug, Default)]
 pub(super) struct Arena(BytesMut);
@@ -72,6 +77,8 @@ pub(super) struct RecvClass {
     early: BTreeMap<u64, Early>,
     /// Bytes in `early`.
     buffered: usize,
+    /// Pieces in `early` that wait aside.
+    scattered: usize,
     /// Message bytes received, each counted once.
     received: u64,
     /// What the layer above has fetched.
@@ -91,6 +98,7 @@ impl RecvClass {
             delivered: RangeSet::default(),
             early: BTreeMap::new(),
             buffered: 0,
+            scattered: 0,
             received: 0,
             consumed: Credit { bytes: 0, messages: 0 },
             announced,
@@ -98,9 +106,9 @@ impl RecvClass {
         }
     }
 
-    /// Bytes of messages that cannot be delivered yet.
-    pub(super) const fn buffered(&self) -> usize {
-        self.buffered
+    /// Bytes of messages that cannot be delivered yet, and of what it takes to keep them.
+    pub(super) fn buffered(&self) -> usize {
+        self.buffered + (self.early.len() + self.scattered) * BOOKKEEPING_BYTES
     }
 
     /// Whether a frame would have to be kept for others to arrive.
@@ -139,8 +147,10 @@ impl RecvClass {
         }
         let early = self.early.entry(sequence).or_insert_with(|| Early::Pieces(Assembly::default()));
         let Early::Pieces(assembly) = early else { return Ok(Taken::Duplicate) };
+        let before = assembly.scattered();
         let new = assembly.insert(part, payload).map_err(|_| Misdeed::Corrupt)?;
         let complete = assembly.is_complete();
+        self.scattered = self.scattered - before + assembly.scattered();
         self.buffered += new;
         self.count(new)?;
         if new == 0 {
@@ -166,19 +176,20 @@ impl RecvClass {
         mut deliver: impl FnMut(Bytes),
     ) -> Result<Taken, Misdeed> {
         // Pieces of the same message can only be here if it was sent over a narrower path before.
-        let known = if self.early.is_empty() {
-            0
+        let (known, scattered) = if self.early.is_empty() {
+            (0, 0)
         } else {
             match self.early.get(&sequence) {
                 Some(Early::Whole(_)) => return Ok(Taken::Duplicate),
-                Some(Early::Pieces(assembly)) => assembly.buffered(),
-                None => 0,
+                Some(Early::Pieces(assembly)) => (assembly.buffered(), assembly.scattered()),
+                None => (0, 0),
             }
         };
         self.count(payload.len().checked_sub(known).ok_or(Misdeed::Corrupt)?)?;
         if known > 0 {
             self.early.remove(&sequence);
             self.buffered -= known;
+            self.scattered -= scattered;
         }
         if !self.ordered {
             self.deliver_unordered(sequence, arena.copy(payload), &mut deliver);

@@ -72,6 +72,8 @@ pub(super) struct Link {
     pub(super) datagrams: VecDeque<Bytes>,
     pub(super) path: Option<Box<Path>>,
     pub(super) last_heard: Instant,
+    /// When its last association began.
+    pub(super) attached: Instant,
     /// Where the other end was last.
     pub(super) addr: SocketAddr,
     /// Deficit round robin over classes 1 to 3.
@@ -123,6 +125,7 @@ impl Link {
             datagrams: VecDeque::new(),
             path: None,
             last_heard: now,
+            attached: now,
             addr,
             turn: Turn { class: 1, fresh: true, deficit: [0; Class::COUNT] },
             dials: Vec::new(),
@@ -146,7 +149,7 @@ impl Link {
     pub(super) fn attach(&mut self, now: Instant, path: Box<Path>) {
         self.addr = path.agreed.addr;
         self.path = Some(path);
-        self.last_heard = now;
+        (self.last_heard, self.attached) = (now, now);
         self.recv.iter_mut().for_each(RecvClass::announce_again);
         self.touch(now);
     }

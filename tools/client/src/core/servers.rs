@@ -270,14 +270,13 @@ impl Client {
         let served: std::collections::BTreeSet<GroupId> =
             map.partitions.iter().map(|partition| partition.group).collect();
         self.map = Some(map);
-        if forked {
-            self.fail_sessions(now);
-        }
-        // Slots may have moved: what was not numbered yet looks for its group again.
+        // Slots may have moved: what was not numbered yet looks for its group again, but not before every session that
+        // has ended is gone. Else it would be numbered in one of them, whose name may be another client's by now.
+        let mut waiting = VecDeque::new();
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for id in groups {
             let Some(group) = self.groups.get_mut(&id) else { continue };
-            let queue = core::mem::take(&mut group.queue);
+            waiting.append(&mut group.queue);
             if forked || !served.contains(&id) {
                 let session = core::mem::replace(&mut group.session, Session::None);
                 self.groups.remove(&id);
@@ -285,8 +284,11 @@ impl Client {
                     self.discard(open);
                 }
             }
-            self.route_taken(now, queue);
         }
+        if forked {
+            self.fail_sessions(now);
+        }
+        self.route_taken(now, waiting);
     }
 
     /// Tells all operations that are bound to the old history.

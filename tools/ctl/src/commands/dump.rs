@@ -123,15 +123,22 @@ fn write_all(
             out.write_all(&text)?;
             tally.keys += page.pairs.len() as u64;
             progress(tally);
-            after = page.pairs.last().map(|pair| pair.key.clone());
-            // A page that says there is more and has nothing would be asked for for ever.
-            if !page.more || after.is_none() {
+            if !page.more {
                 break;
             }
+            // Without a pair the same page would be asked for for ever, and to stop here would leave the rest out.
+            let last = page.pairs.last().ok_or_else(|| Ended::Cluster(*group, empty_page()))?;
+            after = Some(last.key.clone());
         }
         tally.groups += 1;
     }
     Ok(out.flush()?)
+}
+
+fn empty_page() -> Error {
+    Error::Protocol(
+        "there are more keys, and the page has none; is it of another version than this tool?".into(),
+    )
 }
 
 #[cfg(test)]

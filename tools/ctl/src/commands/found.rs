@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use haystack_client::{AdminReply, AdminRequest, Error};
+use haystack_client::{AdminReply, AdminRequest, Error, Wait};
 use serde_json::{Value, json};
 
 use super::status::{ask_each, survey};
@@ -32,17 +32,18 @@ pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
     let addresses = whom_to_ask(&context.addresses, founders.collect(), &named.collect::<Vec<_>>());
     if known.answers.is_empty() {
         let reason = known.silent.into_iter().next().map(|(_, error)| error);
-        let error = reason.unwrap_or(Error::Unreachable(haystack_client::Wait::Connection));
+        let error = reason.unwrap_or(Error::Unreachable(Wait::Connection));
         return Err(context.failure(&error, false));
     }
     confirm(asked.yes, &addresses)?;
-    let mut said: Vec<Said> = vec![Said::Silent("no answer in time".to_owned()); addresses.len()];
+    let mut said: Vec<Said> =
+        vec![Said::Silent(silence(&Error::Unreachable(Wait::Connection))); addresses.len()];
     for (place, answer) in ask_each(context, &addresses, &AdminRequest::AbandonOldData, context.timeout) {
         said[place] = match answer {
             Ok(AdminReply::Done(what)) => Said::Done(what),
             Ok(AdminReply::Refused(why)) => Said::Refused(why),
-            Ok(AdminReply::Status(_)) => Said::Silent("it answered something else".to_owned()),
-            Err(error) => Said::Silent(error.to_string()),
+            Ok(AdminReply::Status(_)) => Said::Silent("TOLD: it answered something else".to_owned()),
+            Err(error) => Said::Silent(silence(&error)),
         };
     }
     let answers: Vec<(&String, &Said)> = addresses.iter().zip(&said).collect();
@@ -50,7 +51,7 @@ pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
         say(&match said {
             Said::Done(what) => format!("{address}: {what}"),
             Said::Refused(why) => format!("{address}: REFUSED: {why}"),
-            Said::Silent(why) => format!("{address}: NOT TOLD: {why}. Start it, and run this again"),
+            Said::Silent(why) => format!("{address}: {why}. See that it runs, and run this again"),
         });
     }
     let exit = exit(&said);
@@ -61,6 +62,12 @@ pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
         say("`haystackctl wait --ready` waits until the new cluster is founded");
     }
     Ok(exit)
+}
+
+/// A daemon without an answer: one that was sent the order may have carried it out.
+fn silence(error: &Error) -> String {
+    let told = if matches!(error, Error::Unreachable(_)) { "NOT TOLD" } else { "TOLD, perhaps in vain" };
+    format!("{told}: {error}")
 }
 
 /// The address under which a daemon's peers know it.
@@ -151,6 +158,12 @@ mod tests {
         assert_eq!(exit(&[done(), done()]), Exit::Done);
         assert_eq!(exit(&[done(), silent.clone()]), Exit::Unreachable);
         assert_eq!(exit(&[silent, refused, done()]), Exit::Refused);
+    }
+
+    #[test]
+    fn who_was_perhaps_told_is_not_said_to_be_untold() {
+        assert!(silence(&Error::Unreachable(Wait::Connection)).starts_with("NOT TOLD"));
+        assert!(silence(&Error::Timeout(Wait::Daemon)).starts_with("TOLD, perhaps in vain"));
     }
 
     #[test]

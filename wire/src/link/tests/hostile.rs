@@ -7,7 +7,7 @@ use super::net::*;
 use crate::datagram::{
     ConnectionId, DropReason, LongKind, Parameters, Peeked, VERSION, VERSIONS, Versions, peek,
 };
-use crate::frame::{Class, Frame, put_ack};
+use crate::frame::{Class, Extent, Frame, Part, put_ack, put_message};
 use crate::ids::{Boot, LinkEnd, NodeId};
 use crate::keys::Role;
 use crate::rng::Rng;
@@ -129,6 +129,21 @@ fn half_open_handshakes_are_bounded_and_make_room_in_time() {
         net.run(11 * SECOND);
         assert_eq!((net.stats(0).half_open, net.stats(0).links), (0, 1));
     }
+}
+
+#[test]
+fn handshakes_that_replace_each_other_leave_no_timers_behind() {
+    let mut net = daemon(3, true);
+    let mut stranger = Stranger::new(&mut net, address(1));
+    let cookie = stranger.cookie(&mut net);
+    for _ in 0..100 {
+        stranger.random = net.rng.bytes();
+        stranger.call(&mut net, Some(&cookie));
+        net.now += MS;
+    }
+    assert_eq!((net.stats(0).half_open, net.hosts[0].endpoint.timers.len()), (1, 1));
+    net.run(11 * SECOND);
+    assert_eq!((net.stats(0).half_open, net.hosts[0].endpoint.poll_timeout()), (0, None));
 }
 
 #[test]
@@ -336,6 +351,27 @@ fn frames_of_later_versions_are_skipped_if_even_and_end_the_link_if_odd() {
 }
 
 #[test]
+fn pieces_of_a_byte_count_what_it_takes_to_keep_them() {
+    let mut net = Net::pair(10, true);
+    for sequence in 0..100 {
+        say(&mut net, |out| {
+            for at in 0..100 {
+                let part = Part::Piece { offset: 1 + 2 * at };
+                put_message(out, Class::Client, sequence, part, b"x", Extent::Delimited);
+            }
+        });
+    }
+    let kept = net.hosts[1].endpoint.kept;
+    assert!(kept >= 100 * 100 * 64, "{kept} bytes for 10,000 pieces");
+    let whole = |out: &mut Vec<u8>, sequence| {
+        put_message(out, Class::Client, sequence, Part::Whole, &[b'x'; 300], Extent::Rest);
+    };
+    net.hosts[1].fetching = false;
+    (0..100).for_each(|sequence| say(&mut net, |out| whole(out, sequence)));
+    assert_eq!(net.hosts[1].endpoint.kept, 0);
+}
+
+#[test]
 fn what_no_honest_sender_sends_ends_the_link_and_nothing_else() {
     type Crime = fn(&mut Vec<u8>);
     let crimes: [Crime; 6] = [
@@ -344,31 +380,24 @@ fn what_no_honest_sender_sends_ends_the_link_and_nothing_else() {
         },
         |out| out.push(0x1f),
         |out| {
-            let part = crate::frame::Part::Piece { offset: 5 << 20 };
-            crate::frame::put_message(out, Class::Broadcast, 0, part, b"x", crate::frame::Extent::Rest);
+            let part = Part::Piece { offset: 5 << 20 };
+            put_message(out, Class::Broadcast, 0, part, b"x", Extent::Rest);
         },
         |out| {
-            let part = crate::frame::Part::Whole;
-            crate::frame::put_message(out, Class::Client, 100_000, part, b"x", crate::frame::Extent::Rest);
+            let part = Part::Whole;
+            put_message(out, Class::Client, 100_000, part, b"x", Extent::Rest);
         },
         |out| {
-            let part = crate::frame::Part::Last { offset: 5, crc: 1 };
-            crate::frame::put_message(out, Class::Bulk, 0, part, b"x", crate::frame::Extent::Delimited);
-            let part = crate::frame::Part::Piece { offset: 0 };
-            crate::frame::put_message(out, Class::Bulk, 0, part, b"12345", crate::frame::Extent::Rest);
+            let part = Part::Last { offset: 5, crc: 1 };
+            put_message(out, Class::Bulk, 0, part, b"x", Extent::Delimited);
+            let part = Part::Piece { offset: 0 };
+            put_message(out, Class::Bulk, 0, part, b"12345", Extent::Rest);
         },
         |out| {
-            let part = crate::frame::Part::Piece { offset: 0 };
+            let part = Part::Piece { offset: 0 };
             for sequence in 0..400 {
                 let body = [7; 3000];
-                crate::frame::put_message(
-                    out,
-                    Class::Membership,
-                    sequence,
-                    part,
-                    &body,
-                    crate::frame::Extent::Delimited,
-                );
+                put_message(out, Class::Membership, sequence, part, &body, Extent::Delimited);
             }
         },
     ];

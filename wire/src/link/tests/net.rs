@@ -67,6 +67,8 @@ pub(super) struct Net {
     pub(super) faults: Faults,
     /// More addresses of hosts. They answer from the address that was asked.
     pub(super) aliases: Vec<(SocketAddr, usize)>,
+    /// What goes to the first address leaves from the second.
+    pub(super) routes: Vec<(SocketAddr, SocketAddr)>,
     /// Directions that swallow everything.
     pub(super) cuts: Vec<(SocketAddr, SocketAddr)>,
     /// Everything that was sent, if recorded.
@@ -181,6 +183,7 @@ impl Net {
             hosts: Vec::new(),
             faults: Faults { delay: MS, ..Faults::default() },
             aliases: Vec::new(),
+            routes: Vec::new(),
             cuts: Vec::new(),
             record: None,
             queue: BTreeMap::new(),
@@ -341,6 +344,7 @@ impl Net {
     }
 
     fn put_on_wire(&mut self, mut wire: Wire) {
+        wire.from = self.routes.iter().find(|(to, _)| *to == wire.to).map_or(wire.from, |(_, from)| *from);
         let sum = self.now.as_nanos() ^ u64::from(crc32fast::hash(&wire.bytes)) << 20;
         self.trace = self.trace.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17) ^ sum;
         if let Some(record) = &mut self.record {

@@ -1,5 +1,7 @@
 //! PL1 reliable delivery, PL2 no duplication, PL3 no creation, FIFO: whatever the network does.
 
+use std::net::SocketAddr;
+
 use super::super::{DownReason, LinkEvent};
 use super::net::*;
 use crate::frame::Class;
@@ -238,4 +240,86 @@ fn a_link_between_peers_outlives_any_silence() {
     net.cuts.clear();
     net.run_until(2 * SECOND, "the message of yesterday", all_arrived);
     assert!(net.hosts.iter().all(|host| host.links.len() == 1 && host.events.len() == 1));
+}
+
+/// Two hosts of two addresses each, with a way between the first ones and a way between the second ones.
+fn two_ways(seed: u64) -> (Net, [SocketAddr; 2], [SocketAddr; 2]) {
+    let mut net = Net::new(seed, true);
+    let setup = net.peer();
+    net.add(setup.clone());
+    net.add(setup);
+    let (here, there) = (net.hosts[0].addr, net.hosts[1].addr);
+    let (other_here, other_there) = ("10.1.0.1:7400".parse().unwrap(), "10.1.0.2:7400".parse().unwrap());
+    net.aliases.extend([(other_here, 0), (other_there, 1)]);
+    net.routes.push((other_there, other_here));
+    (net, [here, there], [other_here, other_there])
+}
+
+/// One host calls the other over both ways, and the answer over the second way comes late, when the first way has
+/// carried messages and nothing back: the session that it names is not the one that is held by then.
+fn late_answer_over_another_way(seed: u64, confirmed: bool) {
+    let (mut net, [here, there], [other_here, other_there]) = two_ways(seed);
+    let now = net.now;
+    net.hosts[0].endpoint.connect(now, other_there);
+    net.record = Some(Vec::new());
+    net.run_until(SECOND, "half open", |net| net.stats(1).half_open == 1);
+    net.drop_queue();
+    let answer = net.record.take().unwrap().pop().unwrap();
+    assert_eq!((answer.from, answer.to), (other_there, other_here));
+    net.cuts.push((other_there, other_here));
+    net.connect(0, 1);
+    net.run_until(SECOND, "up here", |net| net.is_established(0, 1));
+    if confirmed {
+        net.run(10 * MS);
+    }
+    net.cuts.push((there, here));
+    for class in Class::ALL {
+        net.send(0, 1, class, 100).unwrap();
+    }
+    net.run(4 * SECOND);
+    assert_eq!(net.witness.deliveries, 4);
+    net.inject(0, answer.from, &answer.bytes);
+    net.run(SECOND);
+    net.cuts.clear();
+    net.run(5 * SECOND);
+    for (from, to) in [(0, 1), (1, 0)] {
+        net.send(from, to, Class::Client, 100).unwrap();
+    }
+    net.run(5 * SECOND);
+    assert_eq!(net.witness.deliveries, 6);
+    assert!(net.hosts.iter().all(|host| host.events.len() == 1), "one session from beginning to end");
+}
+
+#[test]
+fn an_answer_that_comes_late_over_another_way_neither_ends_nor_doubles_a_session() {
+    for seed in 0..4 {
+        late_answer_over_another_way(seed, false);
+        late_answer_over_another_way(seed, true);
+    }
+}
+
+#[test]
+fn a_third_leg_that_comes_late_over_another_way_doubles_nothing() {
+    for seed in 0..4 {
+        let (mut net, [here, there], [_, other_there]) = two_ways(seed);
+        net.connect(0, 1);
+        net.run_until(SECOND, "up here", |net| net.is_established(0, 1));
+        net.drop_queue();
+        net.cut(0, 1);
+        net.record = Some(Vec::new());
+        net.send(0, 1, Class::Broadcast, 100).unwrap();
+        net.flush();
+        let late = net.record.take().unwrap().pop().unwrap();
+        assert_eq!((late.from, late.to), (here, there));
+        net.run(3 * SECOND);
+        let (now, before) = (net.now, net.stats(1).welcome_out);
+        net.hosts[0].endpoint.connect(now, other_there);
+        net.run_until(SECOND, "an answer over the other way", |net| net.stats(1).welcome_out > before);
+        net.inject(1, late.from, &late.bytes);
+        net.run(5 * SECOND);
+        net.cuts.clear();
+        net.run(5 * SECOND);
+        assert_eq!(net.witness.deliveries, 1);
+        assert!(net.hosts.iter().all(|host| host.events.len() == 1), "one session from beginning to end");
+    }
 }

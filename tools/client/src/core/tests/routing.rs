@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use haystack_wire::ids::{Epoch, GroupId, SessionId};
 use haystack_wire::message::admin::{AdminReply, AdminRequest};
-use haystack_wire::message::client::{Command, Effect, Refusal};
+use haystack_wire::message::client::{Command, Effect, Refusal, SESSION_WINDOW};
 
 use super::fake::{Act, STATUS, World, key_of, ms, value};
 use crate::core::{AdminTarget, Answer, Operation};
@@ -207,6 +207,30 @@ fn another_cluster_in_the_place_of_the_old_one_is_told_and_never_sees_an_old_ses
     assert_eq!(commands.len(), 2, "{commands:?}");
     assert!(commands.contains(&Command::OpenSession));
     assert!(world.cluster().group(1).applied.iter().all(|(_, seq, _)| *seq == 1));
+}
+
+#[test]
+fn writes_that_wait_for_a_place_in_a_window_never_take_it_into_another_cluster() {
+    let mut world = World::new(8, 3, 1);
+    written(world.call(Operation::put("a", "1"), 5000));
+    world.daemons.iter_mut().for_each(|daemon| daemon.habit = Act::Ignore);
+    let window = SESSION_WINDOW as usize;
+    let ops: Vec<_> =
+        (0..2 * window).map(|n| world.submit(Operation::put("a", n.to_string()), 20_000)).collect();
+    world.run(10);
+    world.refound(1);
+    let (sent, waiting) = ops.split_at(window);
+    for op in sent {
+        let told = world.finish(*op);
+        assert!(matches!(told, Err(Error::HistoryForked { maybe_applied: true, .. })), "{told:?}");
+    }
+    for op in waiting {
+        written(world.finish(*op));
+    }
+    let commands: Vec<Command> = world.daemons.iter().flat_map(super::fake::Daemon::commands).collect();
+    let opened = commands.iter().filter(|command| **command == Command::OpenSession).count();
+    assert_eq!((opened, commands.len()), (1, 1 + window), "{commands:?}");
+    assert_eq!(world.cluster().group(1).applied.len(), window);
 }
 
 #[test]

@@ -82,3 +82,10 @@ fn a_reader_that_has_enough_is_no_error_and_a_full_disk_is() {
     assert!(matches!(end(io::ErrorKind::BrokenPipe), Ended::Nobody));
     assert!(matches!(end(io::ErrorKind::StorageFull), Ended::Output(_)));
 }
+
+#[test]
+fn a_page_that_leaves_keys_out_does_not_pass_for_the_end() {
+    let page = |_, _| Ok(Page { at: LogIndex(9), pairs: Vec::new(), more: true });
+    let ended = write_all(&[GroupId(7)], page, false, &mut Vec::new(), &mut Tally::default(), |_| {});
+    assert!(matches!(ended, Err(Ended::Cluster(GroupId(7), Error::Protocol(_)))), "{ended:?}");
+}
