@@ -149,7 +149,7 @@ impl Config {
             Err(ConfigError::Name)
         } else if self.zone.len().max(self.host.len()) > NAME_LIMIT {
             Err(ConfigError::Place)
-        } else if distinct.is_empty() && self.seeds.is_empty() {
+        } else if distinct.is_empty() && self.seeds.is_empty() && self.seed_names.is_empty() {
             Err(ConfigError::Alone)
         } else if distinct.len() > FOUNDERS_LIMIT || distinct.len() != self.founders.len() {
             Err(ConfigError::Founders)

@@ -160,6 +160,8 @@ pub(crate) enum Losses {
 pub(crate) struct Scenario {
     pub(crate) daemons: usize,
     pub(crate) partitions: u32,
+    /// Replicas of every partition, if there are as many daemons.
+    pub(crate) replicas: u32,
     pub(crate) addressing: Addressing,
     pub(crate) sealed: bool,
     pub(crate) limits: Limits,
@@ -215,6 +217,7 @@ impl Scenario {
         Self {
             daemons,
             partitions: dice.pick(&[1, 1, 2, 3, 4]).unwrap_or(1),
+            replicas: daemons as u32,
             addressing: dice
                 .pick(&[Addressing::V4, Addressing::V4, Addressing::V6, Addressing::Loopback])
                 .unwrap_or(Addressing::V4),

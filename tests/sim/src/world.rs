@@ -8,6 +8,7 @@ use haystack_core::mutation::Mutations;
 use haystack_core::node::{Buggify, Event as NodeEvent, Lsn, Node};
 use haystack_wire::ids::{NetworkId, NodeId};
 use haystack_wire::keys::{KeyRing, Rights, new_cluster_key};
+use haystack_wire::message::admin::ClusterEvent;
 use haystack_wire::rng::Rng;
 use slog::Logger;
 
@@ -238,6 +239,7 @@ impl World {
         config.network = NetworkId::of_cluster("sim");
         config.keys = self.cluster_keys.clone();
         config.partitions = self.scenario.partitions;
+        config.replicas = self.scenario.replicas;
         config.limits = self.scenario.limits;
         config.links = self.scenario.links;
         config.buggify = if self.nemesis.calm { Buggify::default() } else { self.scenario.buggify };
@@ -445,6 +447,7 @@ impl World {
                 NodeEvent::NotReady => self.coverage.add("node", "not_ready", 1),
                 NodeEvent::Leader { .. } => self.coverage.add("node", "leader_changes_seen", 1),
                 NodeEvent::Standing { .. } => self.coverage.add("node", "standing_changes", 1),
+                NodeEvent::Cluster(event) => self.coverage.add("cluster", event_name(&event), 1),
                 NodeEvent::Peer { .. } => {}
             }
         }
@@ -554,4 +557,21 @@ fn keys(scenario: &Scenario, dice: &mut Dice) -> (KeyRing, KeyRing) {
     let client = cluster.client_key(Rights::ALL).expect("a cluster key gives client keys");
     let client = read(&client);
     (cluster, client)
+}
+
+/// What to count a cluster's event under.
+const fn event_name(event: &ClusterEvent) -> &'static str {
+    match event {
+        ClusterEvent::Alive { .. } => "alive",
+        ClusterEvent::Suspect { .. } => "suspected",
+        ClusterEvent::Restore { .. } => "restored",
+        ClusterEvent::Dead { .. } => "dead",
+        ClusterEvent::Left { .. } => "left",
+        ClusterEvent::Decided { .. } => "decided",
+        ClusterEvent::Leader { .. } => "leader",
+        ClusterEvent::View { .. } => "view",
+        ClusterEvent::Coordinator { .. } => "coordinator",
+        ClusterEvent::Map { .. } => "map",
+        ClusterEvent::Conflict(_) => "conflict",
+    }
 }

@@ -209,6 +209,11 @@ fn keys_flags_and_their_places_are_one_list() {
         listen: Some("x".into()),
         advertise: Some("x".into()),
         founders: vec!["x".into()],
+        seeds: vec!["x".into()],
+        zone: Some("x".into()),
+        host: Some("x".into()),
+        replicas: Some(1),
+        repair_after: Some(1),
         partitions: Some(1),
         key_file: Some("x".into()),
         state_dir: Some("x".into()),
@@ -288,11 +293,55 @@ fn the_example_is_correct_and_shows_every_key_with_its_default() {
     let full = resolve_on(&host(), settings, &places).unwrap();
     let defaults = |resolved: &Resolved| {
         let node = &resolved.node;
-        let limits = (node.partitions, node.memory_limit, node.value_limit);
+        let limits = (node.partitions, node.memory_limit, node.value_limit, node.replicas, node.repair_after);
         let logs = (resolved.levels.clone(), resolved.format);
         (resolved.listen, node.advertise, limits, resolved.state_dir.clone(), logs)
     };
     assert_eq!(defaults(&full), defaults(&bare));
     let most = Size(haystack_wire::message::client::VALUE_LIMIT as u64);
     assert!(example.contains(&format!("up to {most}.")));
+}
+
+#[test]
+fn a_daemon_with_seeds_only_joins() {
+    let (_dir, key) = key_file(&cluster_key(), 0o600);
+    let text = format!("seeds = [\"n1\", \"n2:7500\"]\nlisten = \"10.0.0.2\"\nkey_file = \"{key}\"");
+    let resolved = load_text(&text).unwrap();
+    assert!(resolved.node.founders.is_empty());
+    let seeds: Vec<String> = resolved.node.seeds.iter().map(SocketAddr::to_string).collect();
+    assert_eq!(seeds, ["10.0.0.1:7400", "10.0.0.9:7400", "10.0.0.2:7500"], "all addresses of a seed");
+    assert_eq!(resolved.node.advertise, resolved.listen);
+}
+
+#[test]
+fn a_seed_that_has_no_address_now_is_looked_up_later() {
+    let resolved = load_text("seeds = [\"nowhere\"]").unwrap();
+    assert_eq!(resolved.node.seeds, []);
+    assert!(resolved.names.may_change());
+    let looked = resolved.names.look_up_by(|_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 9], port))]));
+    assert_eq!(looked.seeds, ["127.0.0.9:7400".parse().unwrap()]);
+}
+
+#[test]
+fn a_joiner_that_listens_everywhere_must_say_where_it_is() {
+    let (_dir, key) = key_file(&cluster_key(), 0o600);
+    let text = format!("seeds = [\"n1\"]\nlisten = \"[::]\"\nkey_file = \"{key}\"");
+    let Err(Failure::Config(problems)) = load_text(&text) else { panic!("taken") };
+    assert!(problems.to_string().contains("advertise"), "{problems}");
+}
+
+#[test]
+fn addresses_in_numbers_are_never_looked_up_again() {
+    let resolved = load_text("founders = [\"127.0.0.1\"]\nseeds = [\"127.0.0.1:7500\"]").unwrap();
+    assert!(!resolved.names.may_change());
+}
+
+#[test]
+fn replicas_zones_and_times_out_of_range_are_refused() {
+    for line in ["replicas = 0", "replicas = 10", "repair_after = 0", "repair_after = 100000"] {
+        let text = format!("founders = [\"127.0.0.1\"]\n{line}");
+        assert!(matches!(load_text(&text), Err(Failure::Config(_))), "{line}");
+    }
+    let text = format!("founders = [\"127.0.0.1\"]\nzone = \"{}\"", "z".repeat(65));
+    assert!(matches!(load_text(&text), Err(Failure::Config(_))));
 }
