@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use haystack_sim::{Options, Report, faults, run, shrink, soak};
+use haystack_sim::{Options, Report, Schedule, faults, run, shrink, soak};
 use structopt::StructOpt;
 
 /// Simulates whole clusters under faults, all drawn from a seed.
@@ -33,6 +33,15 @@ struct Cli {
     /// Leaves a fault out; may be repeated.
     #[structopt(long, number_of_values = 1)]
     without: Vec<String>,
+    /// Plays this directed schedule.
+    #[structopt(long)]
+    scenario: Option<String>,
+    /// Plays all directed schedules.
+    #[structopt(long)]
+    scenarios: bool,
+    /// Makes every seed a consensus storm; some are anyway.
+    #[structopt(long)]
+    storms: bool,
     /// Looks for the faults that a violation does not need.
     #[structopt(long)]
     shrink: bool,
@@ -61,6 +70,7 @@ impl Cli {
         Ok(Options {
             until: self.until.map(Duration::from_secs_f64),
             without: self.without.clone(),
+            storms: self.storms,
             mutations: self.mutations()?,
             safety_only: self.mutations()? != haystack_core::mutation::Mutations::none(),
             verbose: self.verbose,
@@ -92,6 +102,9 @@ impl Cli {
         if let Some(until) = self.until {
             line += &format!(" --until {until}");
         }
+        if self.storms {
+            line += " --storms";
+        }
         #[cfg(feature = "mutations")]
         if let Some(mutation) = &self.mutation {
             line += &format!(" --mutation {mutation}");
@@ -111,10 +124,36 @@ fn main() -> ExitCode {
         }
     };
     let began = Instant::now();
+    if cli.scenarios || cli.scenario.is_some() {
+        return scenarios(&cli, &options);
+    }
     match cli.seed {
         Some(seed) => one(&cli, seed, &options),
         None => many(&cli, &options, began),
     }
+}
+
+/// Plays one directed schedule, or all of them.
+fn scenarios(cli: &Cli, options: &Options) -> ExitCode {
+    let wanted = |schedule: &&Schedule| cli.scenario.as_ref().is_none_or(|name| *name == schedule.name);
+    let schedules: Vec<&Schedule> = Schedule::ALL.iter().filter(wanted).collect();
+    if schedules.is_empty() {
+        let known: Vec<_> = Schedule::ALL.iter().map(|schedule| schedule.name).collect();
+        eprintln!("haystack-sim: no scenario is called so; there are: {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for schedule in schedules {
+        match schedule.play(options.mutations) {
+            None => println!("scenario {}: holds", schedule.name),
+            Some(violation) => {
+                println!("VIOLATION scenario {}: {violation}", schedule.name);
+                println!("  replay: haystack-sim --scenario {}", schedule.name);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
 }
 
 fn one(cli: &Cli, seed: u64, options: &Options) -> ExitCode {
