@@ -1,6 +1,9 @@
 //! `haystack-sim`: runs clusters in virtual time. One seed is one run; a violation ends with status 1 and the line
 //! that shows it again.
 
+#[cfg(feature = "mutations")]
+mod mutants;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -54,6 +57,10 @@ struct Cli {
     /// Prints the coverage table.
     #[structopt(long)]
     coverage: bool,
+    /// Plants every mistake in turn, runs seeds and scenarios until it is reported, and prints what was.
+    #[cfg(feature = "mutations")]
+    #[structopt(long)]
+    mutations: bool,
     /// Breaks a rule on purpose; needs a build with the feature `mutations`.
     #[cfg(feature = "mutations")]
     #[structopt(long)]
@@ -61,6 +68,17 @@ struct Cli {
 }
 
 impl Cli {
+    #[cfg(feature = "mutations")]
+    fn wants_mutations(&self) -> Option<bool> {
+        self.mutations.then(|| mutants::all_are_found(self.from, self.seeds, self.jobs))
+    }
+
+    #[cfg(not(feature = "mutations"))]
+    #[expect(clippy::unused_self, reason = "it is asked where mutations can be named")]
+    const fn wants_mutations(&self) -> Option<bool> {
+        None
+    }
+
     fn options(&self) -> Result<Options, String> {
         if let Some(unknown) = self.without.iter().find(|name| !faults().any(|fault| fault == name.as_str()))
         {
@@ -71,15 +89,15 @@ impl Cli {
             until: self.until.map(Duration::from_secs_f64),
             without: self.without.clone(),
             storms: self.storms,
-            mutations: self.mutations()?,
-            safety_only: self.mutations()? != haystack_core::mutation::Mutations::none(),
+            mutations: self.broken_rules()?,
+            safety_only: self.broken_rules()? != haystack_core::mutation::Mutations::none(),
             verbose: self.verbose,
             history: self.history.is_some(),
         })
     }
 
     #[cfg(feature = "mutations")]
-    fn mutations(&self) -> Result<haystack_core::mutation::Mutations, String> {
+    fn broken_rules(&self) -> Result<haystack_core::mutation::Mutations, String> {
         use haystack_core::mutation::{Mutation, Mutations};
         let Some(name) = &self.mutation else { return Ok(Mutations::none()) };
         let found = Mutation::all().find(|mutation| format!("{mutation:?}") == *name);
@@ -91,7 +109,7 @@ impl Cli {
 
     #[cfg(not(feature = "mutations"))]
     #[expect(clippy::unnecessary_wraps, reason = "it can fail where mutations can be named")]
-    fn mutations(&self) -> Result<haystack_core::mutation::Mutations, String> {
+    fn broken_rules(&self) -> Result<haystack_core::mutation::Mutations, String> {
         Ok(haystack_core::mutation::Mutations::none())
     }
 
@@ -124,6 +142,9 @@ fn main() -> ExitCode {
         }
     };
     let began = Instant::now();
+    if let Some(found) = cli.wants_mutations() {
+        return if found { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if cli.scenarios || cli.scenario.is_some() {
         return scenarios(&cli, &options);
     }

@@ -31,8 +31,8 @@ const GROUP: GroupId = GroupId(1);
 const KEY: &[u8] = b"k0";
 /// How far time goes in one step.
 const STEP: Duration = Duration::from_millis(5);
-/// Steps within which a replica that alone has its turns begins to lead.
-const STEPS_TO_LEAD: u32 = 1_000;
+/// Steps within which the replicas come to where a schedule wants them.
+const STEPS_MOST: u32 = 1_000;
 /// Messages that one step may cause at most.
 const MESSAGES_MOST: u32 = 100_000;
 
@@ -180,13 +180,18 @@ impl Stage {
 
     fn awake_until(&mut self, replica: usize, reached: impl Fn(&Group) -> bool) -> Check {
         self.only_awake(&[replica]);
-        for _ in 0..STEPS_TO_LEAD {
-            if reached(&self.groups[replica]) {
+        self.run_until(|stage| reached(&stage.groups[replica]))
+    }
+
+    /// Lets time pass until something is reached.
+    pub(super) fn run_until(&mut self, reached: impl Fn(&Self) -> bool) -> Check {
+        for _ in 0..STEPS_MOST {
+            if reached(self) {
                 return Ok(());
             }
             self.step()?;
         }
-        ensure!(false, Live, "replica {replica} does not come to where the schedule wants it");
+        ensure!(false, Live, "the replicas do not come to where the schedule wants them");
         Ok(())
     }
 
