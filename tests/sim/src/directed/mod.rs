@@ -28,7 +28,7 @@ impl std::fmt::Debug for Schedule {
 
 impl Schedule {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::new("decided_before_the_sync", Mutation::DecideUnsynced, schedules::decided_before_the_sync),
         Self::new(
             "a_long_tail_of_an_old_leader",
@@ -55,6 +55,12 @@ impl Schedule {
             "a_read_behind_an_old_answer",
             Mutation::ReadNonceReused,
             schedules::a_read_behind_an_old_answer,
+        ),
+        Self::new("a_sync_that_comes_again", Mutation::LateSyncTruncates, schedules::a_sync_that_comes_again),
+        Self::new(
+            "an_acknowledgement_of_an_earlier_term",
+            Mutation::AckWithoutBallot,
+            schedules::an_acknowledgement_of_an_earlier_term,
         ),
         Self::new("a_ballot_led_twice", Mutation::BallotReused, bare::a_ballot_led_twice),
         Self::new("an_entry_behind_a_stop_sign", Mutation::AppendPastStop, bare::an_entry_behind_a_stop_sign),

@@ -209,3 +209,50 @@ pub(super) fn a_read_behind_an_old_answer(mutations: Mutations) -> Check {
     stage.release()?;
     stage.end()
 }
+
+/// Rule 4: a Sync that comes again, late, leaves alone what was accepted since.
+pub(super) fn a_sync_that_comes_again(mutations: Mutations) -> Check {
+    let mut stage = Stage::new(3, small(), mutations)?;
+    stage.depose(0)?;
+    stage.link_only(&[0, 2]);
+    stage.rule(|mail| if mail.to == 2 && is_sync(mail) { Fate::Repeated } else { Fate::Arrive });
+    stage.elect(0)?;
+    stage.no_rule();
+    stage.write(0, 3)?;
+    ensure!(stage.is_answered() && stage.held() > 0, Live, "a majority does not decide");
+    stage.release()?;
+    stage.link_only(&[1, 2]);
+    stage.elect(2)?;
+    stage.write(2, 4)?;
+    stage.end()
+}
+
+/// Rule 6: who leads, loses, and leads again must not count what was acknowledged the first time.
+pub(super) fn an_acknowledgement_of_an_earlier_term(mutations: Mutations) -> Check {
+    let mut stage = Stage::new(5, small(), mutations)?;
+    stage.link_only(&[0, 2]);
+    stage.rule(|mail| hold_if(matches!(broadcast(mail), Some(BroadcastMessage::Accepted { .. }))));
+    stage.write(0, 3)?;
+    ensure!(stage.held() > 0, Live, "nothing is acknowledged");
+    stage.no_rule();
+    // What was acknowledged is replaced.
+    stage.link_only(&[1, 3, 4]);
+    stage.elect(1)?;
+    stage.write(1, 1)?;
+    stage.link_only(&[1, 2, 3]);
+    stage.run_until(|stage| {
+        let round = |replica: usize| stage.group(replica).broadcast().accepted_round();
+        round(2) == round(1)
+    })?;
+    // The first leader leads again, and gets other entries to one follower only.
+    stage.depose(0)?;
+    stage.link_only(&[0, 3, 4]);
+    stage.rule(|mail| lose_if(mail.to == 4 && (is_sync(mail) || is_accept(mail))));
+    stage.elect(0)?;
+    stage.write(0, 2)?;
+    stage.release()?;
+    stage.link_only(&[1, 2, 4]);
+    stage.elect(4)?;
+    stage.write(4, 3)?;
+    stage.end()
+}

@@ -59,6 +59,8 @@ pub(super) enum Fate {
     Lost,
     /// Kept until the schedule releases it.
     Held,
+    /// Arrives, and a copy is kept until the schedule releases it.
+    Repeated,
 }
 
 type Rule = Box<dyn FnMut(&Mail) -> Fate>;
@@ -226,6 +228,10 @@ impl Stage {
                 Fate::Arrive => self.deliver(mail)?,
                 Fate::Lost => {}
                 Fate::Held => self.held.push_back(mail),
+                Fate::Repeated => {
+                    self.held.push_back(mail.clone());
+                    self.deliver(mail)?;
+                }
             }
         }
         ensure!(false, Live, "the replicas never stop talking");
