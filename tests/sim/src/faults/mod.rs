@@ -397,6 +397,13 @@ impl World {
         self.nemesis.calm = true;
         self.net.set_weather(self.scenario.weather.calm());
         self.net.heal(&healed);
+        for host in &mut self.hosts {
+            // Like the weather it ends everywhere: a leader beyond the core may adopt a long log for ever over links
+            // that lose what they took, which no election could know of.
+            if let Process::Daemon(daemon) = &mut host.process {
+                daemon.node.set_buggify(Buggify::default());
+            }
+        }
         for at in (0..self.ghost()).filter(|at| healed(*at)) {
             let host = &mut self.hosts[at];
             (host.pauses, host.slowness, host.disk_slowness) = (0, 1, 1);
@@ -405,7 +412,6 @@ impl World {
             host.buffer = 4 << 20;
             host.disk_free_at = self.queue.now();
             if let Process::Daemon(daemon) = &mut host.process {
-                daemon.node.set_buggify(Buggify::default());
                 // What waits for a slow disk is written now.
                 if let Some((lsn, _)) = daemon.writing.back() {
                     let event = Event::Persisted { host: at as u16, life: host.life, lsn: lsn.0 };
