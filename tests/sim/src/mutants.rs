@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use haystack_core::mutation::Mutation;
 use haystack_sim::Schedule;
 
-/// Seeds that whole clusters may take for each mistake, unless told otherwise.
-const SEEDS: u64 = 60;
+/// Seeds that whole clusters may take for each mistake, unless told otherwise; half as many more are storms.
+const SEEDS: u64 = 40;
 
 /// Why no seed of whole clusters can show a mistake, if that is so: then only schedules are played.
 const fn out_of_reach(mutation: Mutation) -> Option<&'static str> {
@@ -69,9 +69,13 @@ fn look_for(mutation: Mutation, from: u64, seeds: u64) -> Row {
     let name = format!("{mutation:?}");
     let schedule = Schedule::ALL.iter().find(|schedule| schedule.shows == mutation);
     let by_schedule = schedule.and_then(|schedule| run(&name, &["--scenario", schedule.name]));
+    let (from, count, storms) = (from.to_string(), seeds.to_string(), (seeds / 2).to_string());
     let by_seed = match out_of_reach(mutation) {
         Some(_) => None,
-        None => run(&name, &["--from", &from.to_string(), "--seeds", &seeds.to_string(), "--jobs", "1"]),
+        None => run(&name, &["--from", &from, "--seeds", &count, "--jobs", "1"]).or_else(|| {
+            let found = run(&name, &["--storms", "--from", &from, "--seeds", &storms, "--jobs", "1"])?;
+            Some(Report { subject: format!("storm {}", found.subject), ..found })
+        }),
     };
     Row { mutation, by_seed, by_schedule, took: began.elapsed() }
 }
@@ -96,7 +100,7 @@ fn reported(said: &str) -> Option<Report> {
 
 fn print(rows: &[Row], seeds: u64) {
     println!(
-        "{:<22} {:<10} {:<10} {:<40} {:<10} {:>7}",
+        "{:<22} {:<14} {:<10} {:<48} {:<10} {:>7}",
         "mutation", "by", "property", "by", "property", "time"
     );
     for row in rows {
@@ -104,11 +108,15 @@ fn print(rows: &[Row], seeds: u64) {
         let (schedule, second) = told(row.by_schedule.as_ref());
         let name = format!("{:?}", row.mutation);
         let took = row.took.as_secs_f64();
-        println!("{name:<22} {seed:<10} {first:<10} {schedule:<40} {second:<10} {took:>5.1} s");
+        println!("{name:<22} {seed:<14} {first:<10} {schedule:<48} {second:<10} {took:>5.1} s");
     }
     for row in rows {
         if row.by_seed.is_none() && row.by_schedule.is_none() {
-            println!("{:?} WENT UNNOTICED in {seeds} seeds and all scenarios", row.mutation);
+            println!(
+                "{:?} WENT UNNOTICED in {seeds} seeds, {} storms and all scenarios",
+                row.mutation,
+                seeds / 2
+            );
         } else if let Some(why) = out_of_reach(row.mutation) {
             println!("{:?} is out of reach of seeds: {why}", row.mutation);
         }

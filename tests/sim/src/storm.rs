@@ -67,7 +67,9 @@ pub(crate) fn brew(seed: u64, always: bool, scenario: &mut Scenario, enabled: &i
 /// Logs travel in pieces of an entry or two, are compacted at once, and sources are soon given up.
 fn limits(dice: &mut Dice, scenario: &mut Scenario) {
     let limits = &mut scenario.limits;
-    limits.chunk = dice.magnitude(300, 2 << 10);
+    // An entry is a message of its own, or a few are one.
+    let single = dice.coin();
+    limits.chunk = if single { 1 } else { dice.magnitude(300, 2 << 10) };
     limits.window = dice.magnitude(1 << 10, 16 << 10);
     limits.gap = dice.magnitude(1 << 10, 16 << 10);
     limits.inflight = 256 << 10;
@@ -75,7 +77,7 @@ fn limits(dice: &mut Dice, scenario: &mut Scenario) {
     (limits.tail_min, limits.tail_lagging) = if dice.coin() {
         (dice.magnitude(128, 1 << 10), dice.magnitude(256, 4 << 10))
     } else {
-        (16 << 10, 64 << 10)
+        (4 << 10, if single { 16 << 10 } else { 64 << 10 })
     };
     limits.tail_transfer = 1 << 20;
     limits.stage = 8 << 20;
@@ -88,7 +90,7 @@ fn load(dice: &mut Dice, reads: bool, load: &mut Load) {
     load.keys = dice.range(1, 4) as usize;
     load.depth = (1, dice.range(2, 24));
     load.mix = if reads { [10, 6, 0, 0, 0, 0] } else { [dice.range(0, 4) as u32, 10, 1, 2, 0, 0] };
-    let rate = dice.magnitude(100, 2_000);
+    let rate = dice.magnitude(300, 3_000);
     load.think = (load.clients as u64 * (load.depth.0 + load.depth.1)) * SECONDS / (2 * rate);
     load.small = (8, dice.magnitude(16, 200));
     load.large = (0, 0);
