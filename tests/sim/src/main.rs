@@ -1,11 +1,14 @@
 //! `haystack-sim`: runs clusters in virtual time. One seed is one run; a violation ends with status 1 and the line
 //! that shows it again.
 
+#[cfg(feature = "mutations")]
+mod mutants;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use haystack_sim::{Options, Report, faults, run, shrink, soak};
+use haystack_sim::{Options, Report, Schedule, faults, run, shrink, soak};
 use structopt::StructOpt;
 
 /// Simulates whole clusters under faults, all drawn from a seed.
@@ -33,6 +36,15 @@ struct Cli {
     /// Leaves a fault out; may be repeated.
     #[structopt(long, number_of_values = 1)]
     without: Vec<String>,
+    /// Plays this directed schedule.
+    #[structopt(long)]
+    scenario: Option<String>,
+    /// Plays all directed schedules.
+    #[structopt(long)]
+    scenarios: bool,
+    /// Makes every seed a consensus storm; some are anyway.
+    #[structopt(long)]
+    storms: bool,
     /// Looks for the faults that a violation does not need.
     #[structopt(long)]
     shrink: bool,
@@ -45,6 +57,10 @@ struct Cli {
     /// Prints the coverage table.
     #[structopt(long)]
     coverage: bool,
+    /// Plants every mistake in turn, runs seeds and scenarios until it is reported, and prints what was.
+    #[cfg(feature = "mutations")]
+    #[structopt(long)]
+    mutations: bool,
     /// Breaks a rule on purpose; needs a build with the feature `mutations`.
     #[cfg(feature = "mutations")]
     #[structopt(long)]
@@ -52,6 +68,17 @@ struct Cli {
 }
 
 impl Cli {
+    #[cfg(feature = "mutations")]
+    fn wants_mutations(&self) -> Option<bool> {
+        self.mutations.then(|| mutants::all_are_found(self.from, self.seeds, self.jobs))
+    }
+
+    #[cfg(not(feature = "mutations"))]
+    #[expect(clippy::unused_self, reason = "it is asked where mutations can be named")]
+    const fn wants_mutations(&self) -> Option<bool> {
+        None
+    }
+
     fn options(&self) -> Result<Options, String> {
         if let Some(unknown) = self.without.iter().find(|name| !faults().any(|fault| fault == name.as_str()))
         {
@@ -61,15 +88,16 @@ impl Cli {
         Ok(Options {
             until: self.until.map(Duration::from_secs_f64),
             without: self.without.clone(),
-            mutations: self.mutations()?,
-            safety_only: self.mutations()? != haystack_core::mutation::Mutations::none(),
+            storms: self.storms,
+            mutations: self.broken_rules()?,
+            safety_only: self.broken_rules()? != haystack_core::mutation::Mutations::none(),
             verbose: self.verbose,
             history: self.history.is_some(),
         })
     }
 
     #[cfg(feature = "mutations")]
-    fn mutations(&self) -> Result<haystack_core::mutation::Mutations, String> {
+    fn broken_rules(&self) -> Result<haystack_core::mutation::Mutations, String> {
         use haystack_core::mutation::{Mutation, Mutations};
         let Some(name) = &self.mutation else { return Ok(Mutations::none()) };
         let found = Mutation::all().find(|mutation| format!("{mutation:?}") == *name);
@@ -81,7 +109,7 @@ impl Cli {
 
     #[cfg(not(feature = "mutations"))]
     #[expect(clippy::unnecessary_wraps, reason = "it can fail where mutations can be named")]
-    fn mutations(&self) -> Result<haystack_core::mutation::Mutations, String> {
+    fn broken_rules(&self) -> Result<haystack_core::mutation::Mutations, String> {
         Ok(haystack_core::mutation::Mutations::none())
     }
 
@@ -91,6 +119,9 @@ impl Cli {
         self.without.iter().for_each(|fault| line += &format!(" --without {fault}"));
         if let Some(until) = self.until {
             line += &format!(" --until {until}");
+        }
+        if self.storms {
+            line += " --storms";
         }
         #[cfg(feature = "mutations")]
         if let Some(mutation) = &self.mutation {
@@ -111,10 +142,39 @@ fn main() -> ExitCode {
         }
     };
     let began = Instant::now();
+    if let Some(found) = cli.wants_mutations() {
+        return if found { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if cli.scenarios || cli.scenario.is_some() {
+        return scenarios(&cli, &options);
+    }
     match cli.seed {
         Some(seed) => one(&cli, seed, &options),
         None => many(&cli, &options, began),
     }
+}
+
+/// Plays one directed schedule, or all of them.
+fn scenarios(cli: &Cli, options: &Options) -> ExitCode {
+    let wanted = |schedule: &&Schedule| cli.scenario.as_ref().is_none_or(|name| *name == schedule.name);
+    let schedules: Vec<&Schedule> = Schedule::ALL.iter().filter(wanted).collect();
+    if schedules.is_empty() {
+        let known: Vec<_> = Schedule::ALL.iter().map(|schedule| schedule.name).collect();
+        eprintln!("haystack-sim: no scenario is called so; there are: {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for schedule in schedules {
+        match schedule.play(options.mutations) {
+            None => println!("scenario {}: holds", schedule.name),
+            Some(violation) => {
+                println!("VIOLATION scenario {}: {violation}", schedule.name);
+                println!("  replay: haystack-sim --scenario {}", schedule.name);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
 }
 
 fn one(cli: &Cli, seed: u64, options: &Options) -> ExitCode {

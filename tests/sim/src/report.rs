@@ -102,6 +102,7 @@ pub(crate) fn count_all(world: &mut World, looked: Looked) {
         ];
         coverage.add_all("log", named.into_iter());
     }
+    coverage.add("scenario", "consensus_storm", u64::from(world.scenario.consensus_storm));
     coverage.add("check", "keys_searched", looked.searched);
     coverage.add("check", "keys_too_large", looked.too_large);
     coverage.add("check", "unknown_that_applied", looked.unknown_applied);

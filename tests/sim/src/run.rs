@@ -20,6 +20,8 @@ pub struct Options {
     pub until: Option<Duration>,
     /// Faults to leave out, by name ([`faults`]).
     pub without: Vec<String>,
+    /// Whether every seed is a consensus storm.
+    pub storms: bool,
     /// Rules to break.
     pub mutations: Mutations,
     /// Whether a lack of progress is borne: what breaks a rule of safety often stops progress first, and that proves
@@ -44,37 +46,75 @@ pub fn faults() -> impl Iterator<Item = &'static str> {
         "losses",
         "founding_in_storm",
         "buggify",
+        "consensus_storm",
     ];
     Fault::ALL.iter().map(|fault| fault.name()).chain(weather)
 }
 
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Seed(u64),
+    Schedule(&'static str),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Seed(seed) => write!(f, "seed {seed}"),
+            Self::Schedule(name) => write!(f, "scenario {name}"),
+        }
+    }
+}
+
 thread_local! {
     /// The run of this thread, for whoever must tell of a panic.
-    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    static SUBJECT: Cell<Option<Subject>> = const { Cell::new(None) };
     /// Simulated nanoseconds.
     static CLOCK: Cell<u64> = const { Cell::new(0) };
     /// The last panic's words.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Makes a panic inside a run a violation of that run. Where panics abort, the process ends with status 1 after
-/// `tell` has been called with the seed and the violation.
-fn catch_panics(tell: fn(u64, &Violation)) {
+/// Makes a panic inside a run a violation of that run. Where panics abort, the process ends with status 1 after the
+/// violation was told.
+fn catch_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let Some(seed) = SEED.get() else { return before(info) };
+            let Some(subject) = SUBJECT.get() else { return before(info) };
             let at = info.location().map(ToString::to_string).unwrap_or_default();
             let what = format!("{} at {at}, at {} ns", words(info.payload()), CLOCK.get());
             if cfg!(panic = "unwind") {
                 PANIC.set(Some(what));
             } else {
-                tell(seed, &Violation::new(Property::Assertion, what));
+                let violation = Violation::new(Property::Assertion, what);
+                println!("VIOLATION {subject}: {violation}\n  replay: haystack-sim --{subject}");
                 std::process::exit(1);
             }
         }));
     });
+}
+
+/// Runs `run`, and gives what did not hold; an assertion that failed is that too.
+fn guard(subject: Subject, run: impl FnOnce() -> Check) -> Option<Violation> {
+    catch_panics();
+    SUBJECT.set(Some(subject));
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    SUBJECT.set(None);
+    match outcome {
+        Ok(outcome) => outcome.err(),
+        Err(_) => {
+            let what = PANIC.take().unwrap_or_else(|| "panic".to_owned());
+            Some(Violation::new(Property::Assertion, what))
+        }
+    }
+}
+
+/// Plays a schedule as [`run()`] runs a seed.
+pub(crate) fn guarded(name: &'static str, play: impl FnOnce() -> Check) -> Option<Violation> {
+    guard(Subject::Schedule(name), play)
 }
 
 fn words(payload: &dyn std::any::Any) -> &str {
@@ -85,37 +125,23 @@ fn words(payload: &dyn std::any::Any) -> &str {
         .unwrap_or("panic")
 }
 
-fn tell(seed: u64, violation: &Violation) {
-    println!("VIOLATION seed {seed}: {violation}\n  replay: haystack-sim --seed {seed}");
-}
-
 /// Runs a seed.
 pub fn run(seed: u64, options: &Options) -> Report {
-    catch_panics(tell);
-    let scenario = Scenario::draw(seed, &options.without);
+    let scenario = Scenario::draw(seed, &options.without, options.storms);
     if options.verbose {
         println!("{scenario:#?}");
     }
     let log = if options.verbose { Logger::root(Printer, o!()) } else { Logger::root(slog::Discard, o!()) };
-    SEED.set(Some(seed));
     let setting = Setting { seed, scenario, mutations: options.mutations, log };
     let mut world = World::new(setting);
     let until = options.until.map_or(u64::MAX, |until| until.as_nanos() as u64);
     let mut looked = Looked::default();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let violation = guard(Subject::Seed(seed), || {
         world.course(until)?;
         last_look(&world, &mut looked)
-    }));
-    SEED.set(None);
-    let violation = match outcome {
-        Ok(outcome) => {
-            outcome.err().filter(|violation| !options.safety_only || violation.property != Property::Live)
-        }
-        Err(_) => {
-            let what = PANIC.take().unwrap_or_else(|| "panic".to_owned());
-            Some(Violation::new(Property::Assertion, what))
-        }
-    };
+    });
+    let violation =
+        violation.filter(|violation| !options.safety_only || violation.property != Property::Live);
     if options.verbose && violation.is_some() {
         println!("{}", world.scene_with(true));
     }

@@ -12,6 +12,7 @@ use haystack_wire::link;
 
 use crate::dice::{Dice, Ppm};
 use crate::net::Weather;
+use crate::storm;
 
 pub(crate) const MICROS: u64 = 1_000;
 pub(crate) const MILLIS: u64 = 1_000_000;
@@ -28,6 +29,11 @@ macro_rules! faults {
         impl Fault {
             /// All kinds.
             pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Whether it is of consensus storms only.
+            const fn is_of_storms(self) -> bool {
+                matches!(self, Self::StallSource | Self::Zombie | Self::Carousel)
+            }
 
             /// The name, as reports and switches know it.
             pub(crate) const fn name(self) -> &'static str {
@@ -68,6 +74,12 @@ faults! {
     Ambush = "ambush",
     /// What the other daemons send to one takes long: it hears what was true.
     SlowNews = "slow_news",
+    /// A daemon that has just begun to lead hears nothing of another: the source of its adoption, perhaps.
+    StallSource = "stall_source",
+    /// A leader hears late what was true, and stands still until it is true no longer.
+    Zombie = "zombie",
+    /// Only one majority of the daemons is linked at a time, and the next one as soon as one of it begins to lead.
+    Carousel = "carousel",
     /// A client is cut off from a daemon.
     CutClient = "cut_client",
     /// A direction loses many datagrams.
@@ -159,6 +171,8 @@ pub(crate) enum Losses {
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) daemons: usize,
+    /// Whether all is bent towards what hurts agreement.
+    pub(crate) consensus_storm: bool,
     pub(crate) partitions: u32,
     /// Replicas of every partition, if there are as many daemons.
     pub(crate) replicas: u32,
@@ -198,14 +212,16 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// Draws everything from `seed`; faults named in `without` are left out.
-    pub(crate) fn draw(seed: u64, without: &[String]) -> Self {
+    /// Draws everything from `seed`; faults named in `without` are left out. With `storms`, every seed is a storm.
+    pub(crate) fn draw(seed: u64, without: &[String], storms: bool) -> Self {
         let mut dice = Dice::new(seed, "scenario");
         let dice = &mut dice;
         let daemons = if dice.chance(600_000) { 3 } else { 5 };
         let enabled = |name: &str| !without.iter().any(|left_out| left_out == name);
-        let mut faults: Vec<u32> =
-            Fault::ALL.iter().map(|_| if dice.coin() { dice.range(1, 8) as u32 } else { 0 }).collect();
+        let mut faults: Vec<u32> = Fault::ALL
+            .iter()
+            .map(|fault| if !fault.is_of_storms() && dice.coin() { dice.range(1, 8) as u32 } else { 0 })
+            .collect();
         for (fault, weight) in Fault::ALL.iter().zip(&mut faults) {
             *weight *= u32::from(enabled(fault.name()));
         }
@@ -214,8 +230,9 @@ impl Scenario {
             1 => Losses::All,
             _ => Losses::Minority,
         };
-        Self {
+        let mut drawn = Self {
             daemons,
+            consensus_storm: false,
             partitions: dice.pick(&[1, 1, 2, 3, 4]).unwrap_or(1),
             replicas: daemons as u32,
             addressing: dice
@@ -244,7 +261,11 @@ impl Scenario {
             disk: (50 * MICROS, dice.magnitude(100 * MICROS, 30 * MILLIS)),
             buffer: dice.magnitude(32 << 10, 4 << 20),
             load: load(dice),
+        };
+        if enabled("consensus_storm") {
+            storm::brew(seed, storms, &mut drawn, &enabled);
         }
+        drawn
     }
 }
 

@@ -24,7 +24,7 @@ use crate::history::History;
 use crate::host::{Clock, Host, Process, address};
 use crate::net::{Damage, Network};
 use crate::packets::Packets;
-use crate::scenario::{MILLIS, SECONDS, Scenario};
+use crate::scenario::{Fault, MILLIS, SECONDS, Scenario};
 
 /// Datagrams that one turn reads, and sends, at most (the daemon's own bounds).
 const TURN_DATAGRAMS: u64 = 512;
@@ -46,8 +46,8 @@ pub(crate) enum Event {
     Start { host: u16, life: u32 },
     /// The next fault begins.
     Strike,
-    /// A daemon is cut off because it leads.
-    Ambush { host: u16 },
+    /// A daemon is cut off from others, or from one, because it leads.
+    Ambush { host: u16, fault: Fault },
     /// A fault ends.
     Ends { fault: u32 },
 }
@@ -201,7 +201,7 @@ impl World {
                 }
             }
             Event::Strike => self.strike(),
-            Event::Ambush { host } => self.ambush(usize::from(host)),
+            Event::Ambush { host, fault } => self.ambush(usize::from(host), fault),
             Event::Ends { fault } => self.ends(fault),
         }
         Ok(())
@@ -425,7 +425,7 @@ impl World {
             now + self.hosts[at].slowness * (self.scenario.cpu.turn + self.scenario.cpu.datagram * datagrams);
         let node = &mut daemon.node;
         datagrams += self.write(at, when, |buf| Some(node.poll_transmit(local, buf)?.to));
-        if daemon.watch.look(&self.hosts[at].name, &daemon.node, &self.record.canons)? {
+        if daemon.watch.look(&self.hosts[at].name, daemon.node.groups(), &self.record.canons)? {
             self.on_leader(at);
         }
         self.clusters.look(&self.hosts[at].name, &daemon.node)?;

@@ -1,6 +1,6 @@
 //! Whole clusters under faults: a few seeds of what `haystack-sim --seeds N` runs by the thousand.
 
-use haystack_sim::{Options, run, soak};
+use haystack_sim::{Options, Schedule, run, soak};
 
 #[test]
 fn what_must_hold_holds_for_the_first_seeds() {
@@ -19,8 +19,39 @@ fn one_seed_is_one_run() {
     }
 }
 
-/// Mistakes that show within few seeds. All those of the broadcast are also caught by its own tests, which search
-/// schedules that whole clusters rarely come to.
+#[test]
+fn what_must_hold_holds_in_consensus_storms() {
+    let options = Options { storms: true, ..Options::default() };
+    let soak = soak(1, 6, 2, false, &options, |_| {});
+    assert!(soak.violations.is_empty(), "{:?}", soak.violations);
+}
+
+#[test]
+fn directed_schedules_hold() {
+    for schedule in Schedule::ALL {
+        let violation = schedule.play(haystack_core::mutation::Mutations::none());
+        assert!(violation.is_none(), "{}: {violation:?}", schedule.name);
+    }
+}
+
+/// What few seeds come to, or none.
+#[cfg(feature = "mutations")]
+#[test]
+fn mutations_are_noticed_by_their_directed_schedules() {
+    use haystack_core::mutation::Mutations;
+    use haystack_sim::check::Property;
+    for schedule in Schedule::ALL {
+        let violation = schedule.play(Mutations::only(schedule.shows));
+        let property = violation.as_ref().map(|violation| violation.property);
+        assert!(
+            property.is_some_and(|property| property != Property::Live),
+            "{}: {violation:?}",
+            schedule.name
+        );
+    }
+}
+
+/// Mistakes that show within few seeds. `haystack-sim --mutations` looks for all of them.
 #[cfg(feature = "mutations")]
 #[test]
 fn mutations_are_noticed_within_a_bounded_number_of_seeds() {
@@ -31,7 +62,7 @@ fn mutations_are_noticed_within_a_bounded_number_of_seeds() {
         (Mutation::LeaderSkipsPromise, 10),
         (Mutation::DuplicateApplied, 40),
         (Mutation::AppendedToldFailed, 40),
-        (Mutation::ReadUnconfirmed, 150),
+        (Mutation::ReadUnconfirmed, 40),
     ];
     for (mutation, most) in planted {
         let options = Options { mutations: Mutations::only(mutation), ..Options::default() };

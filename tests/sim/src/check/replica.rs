@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use haystack_core::broadcast::Role;
+use haystack_core::group::Group;
 use haystack_core::node::Node;
 use haystack_wire::ids::{Ballot, ClusterId, GroupId, LogIndex};
 use haystack_wire::message::directory::Standing;
@@ -29,9 +30,14 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Looks at a process after one of its turns; true if it has begun to lead a group.
-    pub(crate) fn look(&mut self, who: &str, node: &Node, canons: &Canons) -> Result<bool, Violation> {
+    pub(crate) fn look<'a>(
+        &mut self,
+        who: &str,
+        groups: impl Iterator<Item = &'a Group>,
+        canons: &Canons,
+    ) -> Result<bool, Violation> {
         let mut begun = false;
-        for group in node.groups() {
+        for group in groups {
             let (id, broadcast) = (group.id(), group.broadcast());
             let seen = self.groups.entry(id).or_default();
             let (promised, accepted) = (broadcast.promised(), broadcast.accepted_round());

@@ -1,5 +1,7 @@
 //! The nemesis: what is done to the system on purpose, and when it ends.
 
+mod leaders;
+
 use std::collections::BTreeMap;
 
 use haystack_core::group::Group;
@@ -9,11 +11,8 @@ use crate::dice::{Dice, Ppm};
 use crate::history::Note;
 use crate::host::Process;
 use crate::net::Trouble;
-use crate::scenario::{Fault, MICROS, MILLIS, SECONDS};
+use crate::scenario::{Fault, MILLIS, SECONDS};
 use crate::world::{Event, World};
-
-/// Share of new leaders that are ambushed, in millionths per weight.
-const AMBUSH: Ppm = 80_000;
 
 /// What goes on until it ends.
 #[derive(Clone, Debug)]
@@ -25,19 +24,21 @@ enum Ongoing {
     SmallBuffer(usize),
 }
 
-/// Directions in trouble after a fault, and for how long.
-type Follow = (Vec<(usize, usize, Trouble)>, u64);
+/// What begins when a fault ends, and for how long.
+type Follow = (Ongoing, u64);
 
 /// Who decides on faults.
 #[derive(Debug)]
 pub(crate) struct Nemesis {
     dice: Dice,
     ongoing: BTreeMap<u32, Ongoing>,
-    /// What follows the end of a fault, and for how long.
+    /// What follows the end of a fault.
     follows: BTreeMap<u32, Follow>,
     begun: u32,
     /// Faults have begun.
     begun_storm: bool,
+    /// The fault that holds all but one majority apart, and until when others follow it.
+    carousel: Option<(u32, u64)>,
     /// No fault begins any more.
     pub(crate) calm: bool,
     /// Whose state directory is never lost: if all are, nothing is left that knows of the cluster.
@@ -59,6 +60,7 @@ impl Nemesis {
             follows: BTreeMap::new(),
             begun: 0,
             begun_storm: false,
+            carousel: None,
             calm: false,
             wiped: false,
             hits,
@@ -91,8 +93,11 @@ impl World {
         let Some(kind) = self.nemesis.dice.weighted(&self.scenario.faults) else { return };
         let fault = Fault::ALL[kind];
         let lasts = self.nemesis.dice.magnitude(10 * MILLIS, self.scenario.lasts);
-        if fault == Fault::Depose {
-            return self.depose(now);
+        match fault {
+            Fault::Depose => return self.depose(now),
+            Fault::Zombie => return self.outlive(now),
+            Fault::Carousel => return self.begin_carousel(now),
+            _ => {}
         }
         let Some(ongoing) = self.begin(fault) else { return };
         *self.nemesis.hits.entry(fault).or_default() += 1;
@@ -111,60 +116,6 @@ impl World {
         self.nemesis.ongoing.insert(self.nemesis.begun, ongoing);
         self.queue.push(self.queue.now() + nanos, Event::Ends { fault: self.nemesis.begun });
         self.nemesis.begun
-    }
-
-    /// A daemon has begun to lead a group.
-    pub(crate) fn on_leader(&mut self, at: usize) {
-        let kind = Fault::ALL.iter().position(|fault| *fault == Fault::Ambush);
-        let weight = kind.map_or(0, |kind| self.scenario.faults[kind]);
-        if self.nemesis.begun_storm && !self.nemesis.calm && self.nemesis.dice.chance(weight * AMBUSH) {
-            let soon = self.queue.now() + self.nemesis.dice.magnitude(100 * MICROS, 300 * MILLIS);
-            self.queue.push(soon, Event::Ambush { host: at as u16 });
-        }
-    }
-
-    /// Cuts off a daemon that has just begun to lead; sometimes all who were cut off come back instead.
-    pub(crate) fn ambush(&mut self, at: usize) {
-        if self.nemesis.calm {
-            return;
-        }
-        let now = self.queue.now();
-        if self.nemesis.dice.coin() {
-            let all = self.ghost();
-            self.net.heal(|host| host < all);
-        }
-        let lasts = self.nemesis.dice.magnitude(50 * MILLIS, 2 * SECONDS);
-        let others = self.daemons().filter(|host| *host != at);
-        let troubles: Vec<_> =
-            others.flat_map(|host| [(at, host, Trouble::Cut), (host, at, Trouble::Cut)]).collect();
-        for (from, to, trouble) in &troubles {
-            self.net.trouble(*from, *to, *trouble, true);
-        }
-        self.lasts(Ongoing::Troubles(troubles), lasts);
-        *self.nemesis.hits.entry(Fault::Ambush).or_default() += 1;
-        let what = Fault::Ambush.name().to_owned();
-        self.record.history.notes.push(Note { what, start: now, end: now + lasts });
-    }
-
-    /// A leader loses a follower for a while, and then everybody, or everybody but that follower.
-    fn depose(&mut self, now: u64) {
-        let leaders = self.leaders();
-        let Some(leader) = self.nemesis.dice.pick(&leaders) else { return };
-        let others: Vec<usize> = self.daemons().filter(|host| *host != leader).collect();
-        let Some(behind) = self.nemesis.dice.pick(&others) else { return };
-        let first = vec![(leader, behind, Trouble::Cut)];
-        self.net.trouble(leader, behind, Trouble::Cut, true);
-        let lags = self.nemesis.dice.magnitude(20 * MILLIS, 2 * SECONDS);
-        let fault = self.lasts(Ongoing::Troubles(first), lags);
-        let spared = self.nemesis.dice.coin();
-        let cut = others.iter().filter(|host| !spared || **host != behind);
-        let then =
-            cut.flat_map(|host| [(leader, *host, Trouble::Cut), (*host, leader, Trouble::Cut)]).collect();
-        let isolated = self.nemesis.dice.magnitude(300 * MILLIS, 4 * SECONDS);
-        self.nemesis.follows.insert(fault, (then, isolated));
-        *self.nemesis.hits.entry(Fault::Depose).or_default() += 1;
-        let end = now + lags + isolated;
-        self.record.history.notes.push(Note { what: Fault::Depose.name().to_owned(), start: now, end });
     }
 
     /// Begins a fault: nothing if it cannot be had now, `Some(None)` if it is over at once.
@@ -400,13 +351,27 @@ impl World {
             }
             return;
         }
-        if let Some((troubles, lasts)) = self.nemesis.follows.remove(&fault)
+        if let Some((follows, lasts)) = self.nemesis.follows.remove(&fault)
             && !self.nemesis.calm
         {
-            for (from, to, trouble) in &troubles {
-                self.net.trouble(*from, *to, *trouble, true);
+            match &follows {
+                Ongoing::Troubles(troubles) => {
+                    for (from, to, trouble) in troubles {
+                        self.net.trouble(*from, *to, *trouble, true);
+                    }
+                }
+                Ongoing::Paused(hosts) => hosts.iter().for_each(|at| self.hosts[*at].pauses += 1),
+                _ => {}
             }
-            self.lasts(Ongoing::Troubles(troubles), lasts);
+            self.lasts(follows, lasts);
+        }
+        if let Some((turn, until)) = self.nemesis.carousel
+            && turn == fault
+        {
+            self.nemesis.carousel = None;
+            if self.queue.now() < until && !self.nemesis.calm {
+                self.turn_carousel(until);
+            }
         }
         let Some(ongoing) = self.nemesis.ongoing.remove(&fault) else { return };
         match ongoing {
@@ -432,6 +397,13 @@ impl World {
         self.nemesis.calm = true;
         self.net.set_weather(self.scenario.weather.calm());
         self.net.heal(&healed);
+        for host in &mut self.hosts {
+            // Like the weather it ends everywhere: a leader beyond the core may adopt a long log for ever over links
+            // that lose what they took, which no election could know of.
+            if let Process::Daemon(daemon) = &mut host.process {
+                daemon.node.set_buggify(Buggify::default());
+            }
+        }
         for at in (0..self.ghost()).filter(|at| healed(*at)) {
             let host = &mut self.hosts[at];
             (host.pauses, host.slowness, host.disk_slowness) = (0, 1, 1);
@@ -440,7 +412,6 @@ impl World {
             host.buffer = 4 << 20;
             host.disk_free_at = self.queue.now();
             if let Process::Daemon(daemon) = &mut host.process {
-                daemon.node.set_buggify(Buggify::default());
                 // What waits for a slow disk is written now.
                 if let Some((lsn, _)) = daemon.writing.back() {
                     let event = Event::Persisted { host: at as u16, life: host.life, lsn: lsn.0 };
