@@ -439,3 +439,6 @@ impl Swim {
         self.outputs.push_back(Output::Send { to, node, gossip, reliable });
     }
 }
+
+#[cfg(test)]
+mod tests;

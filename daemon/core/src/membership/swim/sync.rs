@@ -236,10 +236,11 @@ impl Swim {
             self.sync.heard.is_none_or(|heard| now.saturating_since(heard) >= self.timing.ask_period);
         self.sync.lonely = silence;
         self.sync.asks += 1;
-        let dead_first = self.sync.asks % 2 == 0;
-        if !(dead_first && self.ask_dead()) && !self.ask_seed() && !dead_first {
-            self.ask_dead();
-        }
+        let _asked = if self.sync.asks.is_multiple_of(2) {
+            self.ask_dead() || self.ask_seed()
+        } else {
+            self.ask_seed() || self.ask_dead()
+        };
     }
 
     fn ask_dead(&mut self) -> bool {
@@ -321,7 +322,7 @@ impl Swim {
     }
 
     /// Members of a part, the live ones first.
-    fn entries_of(&self, part: usize) -> Vec<DigestEntry> {
+    pub(super) fn entries_of(&self, part: usize) -> Vec<DigestEntry> {
         let entry = |whom: Accused, state| DigestEntry {
             node: whom.node,
             boot: whom.boot,
