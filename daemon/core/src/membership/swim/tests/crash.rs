@@ -21,6 +21,7 @@ fn a_crash_is_confirmed_everywhere_within_the_bound() {
             world.crash(nodes - 1);
             let took = world.until(seconds(120), |world| world.buried(nodes - 1));
             let took = took.expect("nobody sees the crash");
+            println!("{nodes} nodes: a crash is known everywhere after {took:?}");
             assert!(took <= bound(nodes), "{nodes} nodes took {took:?}");
             let dead = world.id(nodes - 1);
             assert!(world.deaths().iter().all(|(_, who)| *who == dead));
@@ -47,16 +48,60 @@ fn a_crash_is_confirmed_under_loss() {
     assert!(took <= 2 * bound(5), "{took:?}");
 }
 
+fn lossy(seed: u64, loss: f64, nodes: usize) -> World {
+    let mut world = World::formed(seed, nodes);
+    world.by_bytes = false;
+    (world.loss, world.doubled) = (loss, 0.02);
+    world.delay = (Duration::from_millis(1), Duration::from_millis(40));
+    world
+}
+
 #[test]
 fn nobody_dies_of_loss() {
     for seed in 0..2 {
-        let mut world = World::formed(seed, 5);
-        world.by_bytes = false;
-        (world.loss, world.doubled) = (0.3, 0.02);
-        world.delay = (Duration::from_millis(1), Duration::from_millis(40));
+        let mut world = lossy(seed, 0.3, 5);
         world.run(seconds(2 * 3600));
         assert_eq!(world.deaths(), []);
         assert!((0..5).any(|node| world.counter(node, "swim.refuted") > 0), "nothing was tried");
+    }
+}
+
+#[test]
+#[ignore = "minutes of work: days at 30 % loss without a perfect link to help"]
+fn nobody_dies_of_loss_in_days() {
+    for (seed, nodes) in [(1, 5), (2, 5), (3, 5), (4, 3), (5, 2), (6, 9)] {
+        let mut world = lossy(seed, 0.3, nodes);
+        world.run(seconds(24 * 3600));
+        let refuted: u64 = (0..nodes).map(|node| world.counter(node, "swim.refuted")).sum();
+        println!("{nodes} nodes: {refuted} refuted, deaths {:?}", world.deaths());
+        assert_eq!(world.deaths(), []);
+    }
+}
+
+#[test]
+#[ignore = "prints how long crashes take to be known under loss"]
+fn detection_under_loss() {
+    for (loss, nodes) in [(0.0, 5), (0.1, 5), (0.3, 5), (0.0, 128), (0.3, 128)] {
+        let mut took = Vec::new();
+        for seed in 0..20 {
+            let mut world = lossy(seed, loss, nodes);
+            world.run(seconds(60));
+            world.reset();
+            world.crash(nodes - 1);
+            let start = world.now;
+            world.until(seconds(300), |world| world.buried(nodes - 1)).unwrap();
+            let said = world.nodes.iter().flat_map(|node| &node.said);
+            let dead = said.filter(|(_, output)| matches!(output, super::super::Output::Dead(_)));
+            took.push((dead.map(|(at, _)| *at - start).min(), world.now - start));
+        }
+        let firsts: std::collections::BTreeSet<_> = took.iter().map(|(first, _)| *first).collect();
+        let lasts: std::collections::BTreeSet<_> = took.iter().map(|(_, last)| *last).collect();
+        let middle = |set: Vec<Duration>| (set[set.len() / 2], set[set.len() - 1]);
+        let firsts = middle(firsts.into_iter().flatten().collect());
+        println!(
+            "{nodes} nodes, loss {loss}: first {firsts:?}, all {:?}",
+            middle(lasts.into_iter().collect())
+        );
     }
 }
 
