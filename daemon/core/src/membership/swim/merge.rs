@@ -42,6 +42,17 @@ impl Swim {
             self.counters.drop_forged += 1;
             return;
         }
+        // Who hears nobody takes everybody for dead. From one who is in doubt, a verdict is at most a suspicion.
+        let standing = self.table.get(from).map(|record| record.member.state);
+        let accuses = matches!(state, MemberState::Suspect | MemberState::Dead);
+        if accuses && standing.is_some_and(|standing| standing >= MemberState::Dead) {
+            self.counters.drop_accuser += 1;
+            return;
+        }
+        if state == MemberState::Dead && standing == Some(MemberState::Suspect) {
+            self.suspect(now, whom, from);
+            return;
+        }
         match update {
             Update::Member(member) => match state {
                 MemberState::Alive => self.greet(now, from, member),
@@ -235,7 +246,7 @@ impl Swim {
     fn confirm(&mut self, now: Instant, whom: Accused, by: NodeId) {
         let nodes = self.live();
         let needed = self.timing.confirmations_among(nodes);
-        if by != self.me.node && self.table.get(by).is_none() {
+        if by != self.me.node && self.table.get(by).is_none_or(|record| !record.live()) {
             return;
         }
         let Some(record) = self.table.get_mut(whom.node) else { return };

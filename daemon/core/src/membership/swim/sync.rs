@@ -245,11 +245,13 @@ impl Swim {
             self.sync.heard.is_none_or(|heard| now.saturating_since(heard) >= self.timing.ask_period);
         self.sync.lonely = silence;
         self.sync.asks += 1;
-        let _asked = if self.sync.asks.is_multiple_of(2) {
-            self.ask_dead() || self.ask_seed()
-        } else {
-            self.ask_seed() || self.ask_dead()
-        };
+        let dead_first = self.sync.asks.is_multiple_of(2);
+        if dead_first && self.ask_dead() {
+            return;
+        }
+        if !self.ask_seed() && !dead_first {
+            self.ask_dead();
+        }
     }
 
     fn ask_dead(&mut self) -> bool {

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use super::super::Timing;
+use haystack_wire::message::membership::MemberState;
+
+use super::super::{Output, Timing};
 use super::world::{SECOND, World, seconds};
 
 /// From the crash to the last survivor's word: a round of probes at worst, the probe itself, the suspicion at its
@@ -91,7 +93,7 @@ fn detection_under_loss() {
             let start = world.now;
             world.until(seconds(300), |world| world.buried(nodes - 1)).unwrap();
             let said = world.nodes.iter().flat_map(|node| &node.said);
-            let dead = said.filter(|(_, output)| matches!(output, super::super::Output::Dead(_)));
+            let dead = said.filter(|(_, output)| matches!(output, Output::Dead(_)));
             took.push((dead.map(|(at, _)| *at - start).min(), world.now - start));
         }
         let firsts: std::collections::BTreeSet<_> = took.iter().map(|(first, _)| *first).collect();
@@ -123,6 +125,36 @@ fn a_suspect_that_lives_refutes_and_is_alive_everywhere() {
     world.cuts.insert((victim, others[0]));
     world.run(seconds(600));
     assert_eq!(world.deaths(), []);
+}
+
+#[test]
+fn a_node_that_hears_nobody_kills_nobody() {
+    for seed in 0..4 {
+        let mut world = World::formed(10 + seed, 5);
+        let deaf = world.id(4);
+        let others: Vec<_> = world.nodes[..4].iter().map(|node| node.addr).collect();
+        world.cuts.extend(others.iter().map(|other| (*other, world.nodes[4].addr)));
+        world.run(seconds(600));
+        assert!((0..4).all(|node| world.sees(node, 4) == Some(MemberState::Dead)));
+        assert!(world.deaths().iter().all(|(by, dead)| *by == 4 || *dead == deaf));
+        world.cuts.clear();
+        assert!(world.until(seconds(40), World::complete).is_some());
+    }
+}
+
+#[test]
+fn a_node_that_nobody_hears_dies_and_comes_back() {
+    let mut world = World::formed(15, 5);
+    let others: Vec<_> = world.nodes[..4].iter().map(|node| node.addr).collect();
+    world.cuts.extend(others.iter().map(|other| (world.nodes[4].addr, *other)));
+    assert!(
+        world
+            .until(seconds(40), |world| (0..4).all(|node| world.sees(node, 4) == Some(MemberState::Dead)))
+            .is_some()
+    );
+    world.run(seconds(600));
+    world.cuts.clear();
+    assert!(world.until(seconds(40), World::complete).is_some());
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn a_name_that_two_bear_is_reported() {
     let (a, b) = (world.id(2), world.id(second));
     let conflict = Conflict::Name { name: "n2".to_owned(), first: a.min(b), second: a.max(b) };
     for node in 0..5 {
-        assert_eq!(world.conflicts(node), [conflict.clone()]);
+        assert_eq!(world.conflicts(node), std::slice::from_ref(&conflict));
     }
 }
 
