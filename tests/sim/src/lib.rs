@@ -13,6 +13,7 @@ mod dice;
 mod faults;
 mod history;
 mod host;
+pub mod membership;
 mod net;
 mod packets;
 mod phases;

@@ -59,15 +59,17 @@ pub(super) trait Process: Sized {
     type Message;
     /// What all share at the start.
     type Setup;
-    /// Whether a crashed host returns with the process that it had: its silence is the same to others.
-    const RETURNS: bool;
+    /// Whether the process on a host that returns bears the identity of the one that crashed.
+    const SAME: bool;
 
     fn start(setup: &mut Self::Setup, host: usize, life: u32, now: Instant) -> Self;
     fn handle(&mut self, now: Instant, from: usize, message: Self::Message);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_timeout(&self) -> Option<Instant>;
+    /// What others hear first of a process that returned under its old identity.
+    fn greeting() -> Option<Self::Message>;
     fn poll_act(&mut self, setup: &Self::Setup) -> Option<Act<Self::Message>>;
-    /// Whether, by others, it is known that this process's crash took place.
+    /// Whether this process came to see the crash of another that it is to watch.
     fn knows(&self, setup: &Self::Setup, crashed: (usize, u32)) -> bool;
 }
 
@@ -113,6 +115,8 @@ pub(super) struct World<P: Process> {
     dice: Dice,
     /// Since when things count; nothing before.
     measured: Option<u64>,
+    /// When the last quarter of the measurement begins.
+    late: u64,
     spins: (u64, u32),
     pub(super) outcome: Outcome,
 }
@@ -144,7 +148,7 @@ where
             })
             .collect();
         let outcome = Outcome { nodes: hosts.len(), ..Outcome::default() };
-        Self { setup, hosts, network, net, queue, dice, measured: None, spins: (0, 0), outcome }
+        Self { setup, hosts, network, net, queue, dice, measured: None, late: 0, spins: (0, 0), outcome }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -156,11 +160,20 @@ where
         self.hosts.iter().filter_map(|host| host.process.as_ref())
     }
 
-    /// From now on things count, and go wrong: the network's faults, and with `crashes` a host at a time.
-    pub(super) fn measure(&mut self, crashes: bool) {
-        self.measured = Some(self.now());
-        self.hosts.iter_mut().for_each(|host| host.sent = 0);
+    /// For so long things count, and go wrong: the network's faults, and with `crashes` a host at a time.
+    pub(super) fn measure(mut self, crashes: bool, span: Duration) -> Outcome {
+        self.begin(crashes, span);
+        self.run(span);
+        self.outcome.seconds = span.as_secs_f64();
+        self.outcome.messages = self.hosts.iter().map(|host| host.sent).sum();
+        self.outcome.busiest = self.hosts.iter().map(|host| host.sent).max().unwrap_or(0);
+        self.outcome
+    }
+
+    fn begin(&mut self, crashes: bool, span: Duration) {
         let now = self.now();
+        self.measured = Some(now);
+        self.late = now + (span * 3 / 4).as_nanos() as u64;
         if crashes {
             self.queue.push(now + self.dice.range(CALM.0, CALM.1), Event::Crash);
         }
@@ -183,15 +196,6 @@ where
         }
     }
 
-    /// Ends the run.
-    pub(super) fn finish(mut self) -> Outcome {
-        let since = self.measured.unwrap_or(0);
-        self.outcome.seconds = (self.now() - since) as f64 / 1e9;
-        self.outcome.messages = self.hosts.iter().map(|host| host.sent).sum();
-        self.outcome.busiest = self.hosts.iter().map(|host| host.sent).max().unwrap_or(0);
-        self.outcome
-    }
-
     fn take(&mut self, event: Event<P::Message>) {
         let now = self.now();
         match event {
@@ -205,7 +209,9 @@ where
                 }
             }
             Event::Arrive { from, to, message } => self.arrive(from, to, message),
-            Event::Retry { from, to, life, message, tries } => self.try_reliable(from, (to, life), message, tries),
+            Event::Retry { from, to, life, message, tries } => {
+                self.try_reliable(from, (to, life), message, tries)
+            }
             Event::Crash => self.crash(),
             Event::Return(host) => self.bring_back(host),
             Event::Pause(host) => {
@@ -287,9 +293,7 @@ where
         self.outcome.crashes += 1;
         let crashed = &mut self.hosts[host];
         (crashed.crashed, crashed.noticed) = (Some(now), false);
-        if !P::RETURNS {
-            (crashed.process, crashed.timer) = (None, None);
-        }
+        (crashed.process, crashed.timer) = (None, None);
         self.queue.push(now + OUTAGE, Event::Return(host));
     }
 
@@ -297,14 +301,16 @@ where
         let crashed = (host, self.hosts[host].life);
         let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != host);
         let processes = others.filter_map(|(_, other)| other.process.as_ref());
-        self.outcome.missed += processes.filter(|process| !process.knows(&self.setup, crashed)).count() as u64;
+        self.outcome.missed +=
+            processes.filter(|process| !process.knows(&self.setup, crashed)).count() as u64;
         self.hosts[host].crashed = None;
         self.hosts[host].returned = self.now();
-        if P::RETURNS {
-            self.wake(host);
-        } else {
-            self.hosts[host].life += 1;
-            self.start(host);
+        self.hosts[host].life += u32::from(!P::SAME);
+        self.start(host);
+        if let Some(greeting) = P::greeting() {
+            for other in (0..self.hosts.len()).filter(|other| *other != host) {
+                self.arrive(host, other, greeting.clone());
+            }
         }
     }
 
@@ -313,7 +319,9 @@ where
         let count = self.hosts.len();
         let from = self.dice.index(count);
         let to = (from + 1 + self.dice.index(count - 1)) % count;
-        self.net.cut(from, to, now + CUT);
+        if self.net.cut_until(from, to) <= now {
+            self.net.cut(from, to, now + CUT);
+        }
         let wait = exponential(&mut self.dice, CUT * 8 / count.max(8) as u64);
         self.queue.push(now + wait, Event::Cut);
     }
@@ -342,15 +350,13 @@ where
     fn send(&mut self, from: usize, to: usize, message: P::Message, bytes: usize, reliable: bool) {
         if self.measured.is_some() {
             self.outcome.bytes += bytes as u64;
+            self.hosts[from].sent += 1;
         }
         if reliable {
             self.try_reliable(from, (to, self.hosts[to].life), message, 0);
-        } else {
-            self.hosts[from].sent += 1;
-            if self.net.passes(self.now(), from, to) {
-                let at = self.now() + self.net.delay();
-                self.queue.push(at, Event::Arrive { from, to, message });
-            }
+        } else if self.net.passes(self.now(), from, to) {
+            let at = self.now() + self.net.delay();
+            self.queue.push(at, Event::Arrive { from, to, message });
         }
     }
 
@@ -359,7 +365,6 @@ where
         if self.hosts[to].life != life || tries >= RETRIES {
             return;
         }
-        self.hosts[from].sent += 1;
         if self.net.passes(now, from, to) && self.runs(to) {
             let at = now + self.net.delay();
             self.queue.push(at, Event::Arrive { from, to, message });
@@ -370,10 +375,10 @@ where
     }
 
     fn told(&mut self, by: usize, (about, life): (usize, u32), what: What) {
-        let (Some(since), now) = (self.measured, self.now()) else { return };
+        let now = self.now();
         let host = &mut self.hosts[about];
         let crashed = host.crashed.filter(|_| host.life == life);
-        if life < host.life || now < since {
+        if life < host.life || self.measured.is_none() {
             return;
         }
         match (what, crashed) {
@@ -384,16 +389,24 @@ where
                 }
             }
             (What::Suspect, None) => {
-                let returned = P::RETURNS && now < host.returned + AFTERMATH && host.returned > 0;
-                let cut = P::RETURNS && now < self.net.cut_until(about, by) + AFTERMATH;
-                self.outcome.false_suspicions += u64::from(!returned && !cut);
+                let returned = P::SAME && now < host.returned + AFTERMATH && host.returned > 0;
+                let cut = P::SAME && now < self.net.cut_until(about, by) + AFTERMATH;
+                let wrong = u64::from(!returned && !cut);
+                self.outcome.false_suspicions += wrong;
+                self.outcome.late_suspicions += if now >= self.late { wrong } else { 0 };
             }
             (What::Dead, Some(at)) => self.outcome.dead.add(now - at),
             (What::Dead, None) => self.outcome.false_deaths += 1,
             (What::Deaf, _) => {
                 let until = self.net.cut_until(by, about);
                 if now < until + AFTERMATH {
-                    self.outcome.one_way.add((now + CUT).saturating_sub(until));
+                    let began = until - CUT;
+                    if crashed.is_none()
+                        && self.hosts[about].returned < began
+                        && self.hosts[by].returned < began
+                    {
+                        self.outcome.one_way.add(now - began);
+                    }
                 } else {
                     self.outcome.false_one_way += 1;
                 }
