@@ -71,6 +71,10 @@ pub(super) fn row(network: Network, watch: Option<&(Outcome, Outcome)>, gossip: 
             let _ = write!(line, " {} conflicts reported!", gossip.conflicts);
         }
     }
+    let crashing = watch.map(|(crashes, _)| crashes);
+    for (at, by, about) in gossip.iter().flat_map(|gossip| &gossip.deaths) {
+        let _ = write!(line, "\n{:8} |   at {at:.3} s host {by} believed that host {about} was dead", "");
+    }
     for (name, outcome) in [("EPFD", crashing), ("SWIM", gossip)] {
         if let Some(outcome) = outcome.filter(|outcome| outcome.missed > 0) {
             let _ = write!(line, " {name} missed {}!", outcome.missed);

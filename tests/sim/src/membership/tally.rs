@@ -52,6 +52,8 @@ pub struct Outcome {
     pub late_suspicions: u64,
     /// Beliefs of death of processes that lived, each at each node that came to it.
     pub false_deaths: u64,
+    /// The first few of them: when, in seconds, by which host, and about which.
+    pub deaths: Vec<(f64, usize, usize)>,
     /// Cuts that the end that is not heard was told of, and the time until then.
     pub one_way: Samples,
     /// Words of a one-way cut where there was none: of a burst, say.

@@ -19,6 +19,8 @@ const CALM: (u64, u64) = (25 * SECOND, 40 * SECOND);
 const PAUSE: u64 = 2 * SECOND;
 /// How long a direction is cut.
 const CUT: u64 = 30 * SECOND;
+/// One direction is cut at a time for each so many hosts, but one at least.
+const CUTS_PER: usize = 8;
 /// From pause to pause of a host, in the mean.
 const PAUSE_EVERY: u64 = 120 * SECOND;
 /// What a cut or a return explains in the time after it.
@@ -27,6 +29,8 @@ const AFTERMATH: u64 = 2 * SECOND;
 const RETRY: (u64, u64) = (20 * MS, SECOND);
 /// A reliable message to a process that is gone is forgotten after this many attempts: about a minute.
 const RETRIES: u32 = 64;
+/// False deaths that are told one by one.
+const DEATHS_SHOWN: usize = 5;
 /// Timer calls in one instant after which a process is taken to spin.
 const SPINS: u32 = 10_000;
 
@@ -184,7 +188,11 @@ where
                     self.queue.push(now + wait, Event::Pause(host));
                 }
             }
-            Network::OneWayCuts => self.queue.push(now, Event::Cut),
+            Network::OneWayCuts => {
+                for _ in 0..(self.hosts.len() / CUTS_PER).max(1) {
+                    self.cut();
+                }
+            }
             Network::Loss(_) | Network::Bursts => {}
         }
     }
@@ -322,8 +330,8 @@ where
         if self.net.cut_until(from, to) <= now {
             self.net.cut(from, to, now + CUT);
         }
-        let wait = exponential(&mut self.dice, CUT * 8 / count.max(8) as u64);
-        self.queue.push(now + wait, Event::Cut);
+        let wait = exponential(&mut self.dice, CUT / 4);
+        self.queue.push(now + CUT + wait, Event::Cut);
     }
 
     fn drain(&mut self, host: usize) {
@@ -396,7 +404,12 @@ where
                 self.outcome.late_suspicions += if now >= self.late { wrong } else { 0 };
             }
             (What::Dead, Some(at)) => self.outcome.dead.add(now - at),
-            (What::Dead, None) => self.outcome.false_deaths += 1,
+            (What::Dead, None) => {
+                self.outcome.false_deaths += 1;
+                if self.outcome.deaths.len() < DEATHS_SHOWN {
+                    self.outcome.deaths.push((now as f64 / 1e9, by, about));
+                }
+            }
             (What::Deaf, _) => {
                 let until = self.net.cut_until(by, about);
                 if now < until + AFTERMATH {
