@@ -20,6 +20,7 @@ use structopt::StructOpt;
 use gossip::{Cluster, Gossiper};
 pub use net::Network;
 use net::{MS, SECOND};
+use table::Pair;
 pub use tally::{Outcome, Samples};
 use watch::Watcher;
 use world::World;
@@ -91,16 +92,16 @@ pub fn gossip(plan: &Plan) -> Outcome {
     world.measure(plan.crashes, Duration::from_secs_f64(plan.seconds))
 }
 
-/// How long a number of nodes is watched for a row, in seconds: enough crashes for a 95th percentile, and no more
-/// messages than two minutes for the whole table allow.
-fn spans(nodes: usize) -> (f64, f64) {
+/// How long a number of nodes is watched for a row, in seconds: failure detectors, memberships with crashes and
+/// without. Enough crashes for a 95th percentile, and no more messages than two minutes for the whole table allow.
+fn spans(nodes: usize) -> (f64, f64, f64) {
     let hours = match nodes {
-        0..=8 => (4.0, 4.0),
-        9..=16 => (1.0, 2.0),
-        17..=64 => (0.25, 1.0),
-        _ => (0.1, 0.5),
+        0..=8 => (4.0, 4.0, 4.0),
+        9..=16 => (1.0, 2.0, 2.0),
+        17..=64 => (0.25, 1.0, 0.5),
+        _ => (0.1, 0.5, 0.2),
     };
-    (hours.0 * 3_600.0, hours.1 * 3_600.0)
+    (hours.0 * 3_600.0, hours.1 * 3_600.0, hours.2 * 3_600.0)
 }
 
 /// Prints the tables. `Err` is what is wrong with the options.
@@ -119,10 +120,13 @@ pub fn tables(options: &Options) -> Result<(), String> {
         for nodes in options.nodes.iter().copied() {
             println!("\n{}", table::heading(nodes));
             for network in networks.iter().copied() {
-                let spans = spans(nodes);
-                let run = |crashes| watch(&plan(nodes, network, crashes, spans.0));
-                let watched = has("epfd").then(|| (run(true), run(false)));
-                let gossiped = has("swim").then(|| gossip(&plan(nodes, network, true, spans.1)));
+                let (watching, crashing, calm) = spans(nodes);
+                let watched =
+                    has("epfd").then(|| Pair::of(|crashes| watch(&plan(nodes, network, crashes, watching))));
+                let gossiped = has("swim").then(|| {
+                    let span = |crashes| if crashes { crashing } else { calm };
+                    Pair::of(|crashes| gossip(&plan(nodes, network, crashes, span(crashes))))
+                });
                 println!("{}", table::row(network, watched.as_ref(), gossiped.as_ref()));
             }
         }
@@ -131,8 +135,8 @@ pub fn tables(options: &Options) -> Result<(), String> {
     if has("day") {
         println!("\n24 hours without a crash at 30 % loss\n{}", table::heading(5));
         let plan = plan(5, Network::Loss(300_000), false, 24.0 * 3_600.0);
-        let watched = watch(&plan);
-        println!("{}", table::row(plan.network, Some(&(watched.clone(), watched)), Some(&gossip(&plan))));
+        let calm = |calm| Pair { crashing: Outcome::default(), calm };
+        println!("{}", table::row(plan.network, Some(&calm(watch(&plan))), Some(&calm(gossip(&plan)))));
     }
     if has("traffic") {
         println!("\nSWIM at rest without loss, per node and second; bytes with all headers");

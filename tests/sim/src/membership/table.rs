@@ -48,42 +48,64 @@ pub(super) fn heading(nodes: usize) -> String {
     )
 }
 
+/// A run with crashes, and one without: mistakes teach a failure detector for its life, and a small membership with
+/// a crashed node has nobody left to ask about others.
+pub(super) struct Pair {
+    pub(super) crashing: Outcome,
+    pub(super) calm: Outcome,
+}
+
+impl Pair {
+    pub(super) fn of(run: impl Fn(bool) -> Outcome) -> Self {
+        Self { crashing: run(true), calm: run(false) }
+    }
+}
+
 /// A row of it; either side may be left out.
-///
-/// Of failure detectors there are two runs, with crashes and without: mistakes teach a process for its life, and that
-/// is to be seen.
-pub(super) fn row(network: Network, watch: Option<&(Outcome, Outcome)>, gossip: Option<&Outcome>) -> String {
-    let run =
-        |outcome: &Outcome| format!("{:>9}", format!("{}/{:.0}", outcome.crashes, outcome.node_hours()));
+pub(super) fn row(network: Network, watch: Option<&Pair>, gossip: Option<&Pair>) -> String {
+    let runs = |pair: &Pair| {
+        let hours = pair.calm.node_hours();
+        format!("{:>9}", format!("{}/{hours:.0}", pair.crashing.crashes))
+    };
     let mut line = format!("{:8} |", network.name());
     match watch {
-        Some((crashes, calm)) => {
+        Some(pair) => {
+            let calm = &pair.calm;
             let (all, late) = (rate(calm, calm.false_suspicions), rate(calm, 4 * calm.late_suspicions));
-            let _ = write!(line, " {} {all} {late} {} |", percentiles(&crashes.suspected), run(crashes));
+            let _ = write!(line, " {} {all} {late} {} |", percentiles(&pair.crashing.suspected), runs(pair));
         }
         None => line += &format!(" {:41} |", ""),
     }
-    if let Some(gossip) = gossip {
-        let (suspect, dead) = (rate(gossip, gossip.false_suspicions), rate(gossip, gossip.false_deaths));
-        let (first, confirmed) = (percentiles(&gossip.first), percentiles(&gossip.dead));
-        let _ = write!(line, " {first} {confirmed} {suspect} {dead} {}", run(gossip));
-        if gossip.conflicts > 0 {
-            let _ = write!(line, " {} conflicts reported!", gossip.conflicts);
+    let Some(pair) = gossip else { return line + &remarks(watch, gossip) };
+    let (suspect, dead) =
+        (rate(&pair.calm, pair.calm.false_suspicions), rate(&pair.calm, pair.calm.false_deaths));
+    let (first, confirmed) = (percentiles(&pair.crashing.first), percentiles(&pair.crashing.dead));
+    let _ = write!(line, " {first} {confirmed} {suspect} {dead} {}", runs(pair));
+    line + &remarks(watch, gossip)
+}
+
+/// What a row must not keep to itself.
+fn remarks(watch: Option<&Pair>, gossip: Option<&Pair>) -> String {
+    let mut text = String::new();
+    let mut say = |said: String| text += &format!("\n{:8} |   {said}", "");
+    if let Some(Pair { calm, .. }) = watch.filter(|pair| !pair.calm.one_way.is_empty()) {
+        say(format!("EPFD told that it is not heard: {} s", percentiles(&calm.one_way)));
+    }
+    for (name, pair) in [("EPFD", watch), ("SWIM", gossip)] {
+        let Some(Pair { crashing, calm }) = pair else { continue };
+        if crashing.missed > 0 {
+            say(format!("{name} missed a crash at {} nodes", crashing.missed));
+        }
+        if calm.conflicts + crashing.conflicts > 0 {
+            say(format!("{name} reported {} conflicts", calm.conflicts + crashing.conflicts));
+        }
+        for (run, outcome) in [("without crashes", calm), ("with crashes", crashing)] {
+            for (at, by, about) in &outcome.deaths {
+                say(format!("{name} {run}: at {at:.3} s node {by} believed that node {about} was dead"));
+            }
         }
     }
-    let crashing = watch.map(|(crashes, _)| crashes);
-    for (at, by, about) in gossip.iter().flat_map(|gossip| &gossip.deaths) {
-        let _ = write!(line, "\n{:8} |   at {at:.3} s host {by} believed that host {about} was dead", "");
-    }
-    for (name, outcome) in [("EPFD", crashing), ("SWIM", gossip)] {
-        if let Some(outcome) = outcome.filter(|outcome| outcome.missed > 0) {
-            let _ = write!(line, " {name} missed {}!", outcome.missed);
-        }
-    }
-    if let Some((_, calm)) = watch.filter(|(_, calm)| !calm.one_way.is_empty()) {
-        let _ = write!(line, "\n{:8} |   told that it is not heard: {} s", "", percentiles(&calm.one_way));
-    }
-    line
+    text
 }
 
 /// A row of the table of traffic.
