@@ -16,7 +16,11 @@ fn the_failure_detector_sees_a_crash_within_its_goal() {
     for nodes in [3, 5] {
         for (percent, most) in [(0, 0.7), (1, 0.7), (5, 0.9), (10, 1.1), (20, 1.5), (30, 1.8)] {
             let seen = watch(&plan(nodes, Network::Loss(percent * 10_000), true, 60.0));
-            assert!(p95(&seen.suspected) <= most, "{nodes} nodes, {percent} %: {:?}", seen.suspected.percentile(95));
+            assert!(
+                p95(&seen.suspected) <= most,
+                "{nodes} nodes, {percent} %: {:?}",
+                seen.suspected.percentile(95)
+            );
             assert_eq!(seen.missed, 0);
         }
     }
@@ -59,7 +63,8 @@ fn the_membership_sees_a_crash_sooner_than_others() {
 
 #[test]
 fn nobody_who_lives_is_declared_dead() {
-    let networks = [Network::Loss(0), Network::Loss(300_000), Network::Bursts, Network::OneWayCuts, Network::Pauses];
+    let networks =
+        [Network::Loss(0), Network::Loss(300_000), Network::Bursts, Network::OneWayCuts, Network::Pauses];
     for network in networks {
         for (nodes, minutes) in [(3, 120.0), (5, 240.0), (32, 10.0)] {
             let calm = gossip(&plan(nodes, network, false, minutes));
@@ -81,7 +86,10 @@ fn traffic_per_node_does_not_grow_with_the_cluster() {
     for nodes in [64, 128, 256] {
         let large = rest(nodes);
         let (more, heavier) = rates(&large);
-        assert!(more <= 1.1 * messages && heavier <= 1.1 * bytes, "{nodes} nodes: {more} messages, {heavier} bytes");
+        assert!(
+            more <= 1.1 * messages && heavier <= 1.1 * bytes,
+            "{nodes} nodes: {more} messages, {heavier} bytes"
+        );
         assert!(large.busiest as f64 <= 1.5 * more * large.seconds, "no node does the work of others");
         assert!(large.converged < 90.0, "{nodes} nodes know each other after {} s", large.converged);
     }

@@ -382,13 +382,24 @@ where
         }
     }
 
+    /// Whether the two cannot hear each other, or lately could not, and nobody else is there to ask.
+    fn alone(&self, by: usize, about: usize) -> bool {
+        let now = self.now();
+        let there =
+            |host: &&Host<P>| host.crashed.is_none() && (host.returned == 0 || host.returned + CUT < now);
+        let cut = self.net.cut_until(by, about).max(self.net.cut_until(about, by));
+        self.hosts.iter().filter(there).count() <= 2 && now < cut + AFTERMATH
+    }
+
     fn told(&mut self, by: usize, (about, life): (usize, u32), what: What) {
         let now = self.now();
-        let host = &mut self.hosts[about];
+        let host = &self.hosts[about];
         let crashed = host.crashed.filter(|_| host.life == life);
         if life < host.life || self.measured.is_none() {
             return;
         }
+        let alone = crashed.is_none() && self.alone(by, about);
+        let host = &mut self.hosts[about];
         match (what, crashed) {
             (What::Suspect, Some(at)) => {
                 self.outcome.suspected.add(now - at);
@@ -404,6 +415,7 @@ where
                 self.outcome.late_suspicions += if now >= self.late { wrong } else { 0 };
             }
             (What::Dead, Some(at)) => self.outcome.dead.add(now - at),
+            (What::Dead, None) if alone => {}
             (What::Dead, None) => {
                 self.outcome.false_deaths += 1;
                 if self.outcome.deaths.len() < DEATHS_SHOWN {
