@@ -9,6 +9,9 @@ use super::table::{Suspicion, Tombstone};
 use super::timers::Timer;
 use super::{Conflict, Output, Swim};
 
+/// How many tell a suspect in each period, about.
+const HEARINGS_MOST: f64 = 32.0;
+
 impl Swim {
     /// Takes up an update from `from`.
     pub(super) fn learn(&mut self, now: Instant, from: NodeId, update: Update) {
@@ -37,6 +40,17 @@ impl Swim {
         let leaps = whom.incarnation.saturating_sub(incarnation).max(whom.boot.0.saturating_sub(boot.0));
         if from != whom.node && leaps > LEAP_MOST {
             self.counters.drop_forged += 1;
+            return;
+        }
+        // Who hears nobody takes everybody for dead. From one who is in doubt, a verdict is at most a suspicion.
+        let standing = self.table.get(from).map(|record| record.member.state);
+        let accuses = matches!(state, MemberState::Suspect | MemberState::Dead);
+        if accuses && standing.is_some_and(|standing| standing >= MemberState::Dead) {
+            self.counters.drop_accuser += 1;
+            return;
+        }
+        if state == MemberState::Dead && standing == Some(MemberState::Suspect) {
+            self.suspect(now, whom, from);
             return;
         }
         match update {
@@ -80,9 +94,12 @@ impl Swim {
                     self.counters.refuted += 1;
                     self.health = (self.health + 1).min(self.timing.health_most);
                     self.raise_incarnation(now, whom.incarnation);
-                    let word = Update::Member(self.me.clone());
-                    self.tell(from, GossipBody::Delta, vec![word], true);
+                } else {
+                    // It was refuted before; the word has not got everywhere.
+                    self.spread(now, Update::Member(self.me.clone()));
                 }
+                let word = Update::Member(self.me.clone());
+                self.tell(from, GossipBody::Delta, vec![word], true);
             }
             MemberState::Alive => {
                 if whom.incarnation >= self.me.incarnation
@@ -178,7 +195,7 @@ impl Swim {
     fn calm(&mut self, node: NodeId) {
         let suspicion = self.table.get_mut(node).and_then(|record| record.suspicion.take());
         if let Some(suspicion) = suspicion {
-            self.timers.cancel(suspicion.deadline, Timer::Suspicion(node));
+            self.timers.cancel(suspicion.next, Timer::Suspicion(node));
         }
     }
 
@@ -208,14 +225,16 @@ impl Swim {
             member.state = MemberState::Suspect;
         });
         let deadline = now + self.timing.suspicion_for(self.live(), 0);
+        let first = self.hearing();
+        let next = (now + self.share(first)).min(deadline);
         if let Some(record) = self.table.get_mut(node) {
-            record.suspicion = Some(Suspicion { started: now, deadline, accusers: vec![by] });
+            record.suspicion = Some(Suspicion { started: now, deadline, next, accusers: vec![by] });
             if state == MemberState::Dead {
                 let member = Member { state: MemberState::Alive, ..record.member.clone() };
                 self.outputs.push_back(Output::Alive(member));
             }
         }
-        self.timers.set(deadline, Timer::Suspicion(node));
+        self.timers.set(next, Timer::Suspicion(node));
         self.counters.suspected += 1;
         self.spread(now, Update::Suspect { whom, by });
         if state != MemberState::Suspect {
@@ -227,7 +246,7 @@ impl Swim {
     fn confirm(&mut self, now: Instant, whom: Accused, by: NodeId) {
         let nodes = self.live();
         let needed = self.timing.confirmations_among(nodes);
-        if by != self.me.node && self.table.get(by).is_none() {
+        if by != self.me.node && self.table.get(by).is_none_or(|record| !record.live()) {
             return;
         }
         let Some(record) = self.table.get_mut(whom.node) else { return };
@@ -238,18 +257,33 @@ impl Swim {
         suspicion.accusers.push(by);
         let lasts = self.timing.suspicion_for(nodes, suspicion.accusers.len() - 1);
         let deadline = (suspicion.started + lasts).max(now);
-        let before = core::mem::replace(&mut suspicion.deadline, deadline);
+        suspicion.deadline = deadline;
+        let next = suspicion.next.min(deadline);
+        let before = core::mem::replace(&mut suspicion.next, next);
         self.timers.cancel(before, Timer::Suspicion(whom.node));
-        self.timers.set(deadline, Timer::Suspicion(whom.node));
+        self.timers.set(next, Timer::Suspicion(whom.node));
         self.spread(now, Update::Suspect { whom, by });
     }
 
     pub(super) fn on_suspicion_due(&mut self, now: Instant, node: NodeId) {
-        let Some(record) = self.table.get(node) else { return };
-        if record.suspicion.is_some() {
-            let whom = record.accused();
+        let every = self.hearing();
+        let Some(record) = self.table.get_mut(node) else { return };
+        let whom = record.accused();
+        let Some(suspicion) = &mut record.suspicion else { return };
+        if suspicion.deadline <= now {
             self.die(now, whom);
+            return;
         }
+        suspicion.next = (now + every).min(suspicion.deadline);
+        self.timers.set(suspicion.next, Timer::Suspicion(node));
+        let accusation = self.table.get(node).and_then(Self::accusation);
+        self.tell(node, GossipBody::Delta, accusation.into_iter().collect(), true);
+    }
+
+    /// How often each that holds a suspicion tells the suspect, which so gets to refute wherever its word was lost:
+    /// rarer in a large cluster, so that all together are no flood.
+    fn hearing(&self) -> core::time::Duration {
+        self.timing.period.mul_f64((self.live() as f64 / HEARINGS_MOST).max(1.0))
     }
 
     /// A member did not refute in time.

@@ -148,8 +148,8 @@ impl Swim {
         }
         if from == self.me.node {
             self.counters.drop_self += 1;
-            // A seed may be this node's own address by another name. Nothing else is sent there.
-            if !matches!(gossip.body, GossipBody::Join { .. }) {
+            // A seed may be this node's own address by another name, and a predecessor's is its own.
+            if from_addr != self.me.addr && !matches!(gossip.body, GossipBody::Join { .. }) {
                 self.report(Conflict::Identity { node: from, addr: from_addr });
             }
             return;
@@ -198,10 +198,11 @@ impl Swim {
     pub fn handle_timeout(&mut self, now: Instant) {
         let late = self.timers.first().map_or(Duration::ZERO, |due| now.saturating_since(due));
         if late >= STOOD_STILL {
-            for (node, deadline) in self.timers.postpone(late) {
+            for (node, next) in self.timers.postpone(late) {
                 let suspicion = self.table.get_mut(node).and_then(|record| record.suspicion.as_mut());
                 if let Some(suspicion) = suspicion {
-                    suspicion.deadline = deadline;
+                    suspicion.next = next;
+                    suspicion.deadline += late;
                 }
             }
         }
@@ -316,7 +317,7 @@ impl Swim {
             return;
         }
         self.leaving = Some(left - 1);
-        for node in self.table.some_live(&mut self.rng, self.timing.gossip_fanout, None) {
+        for node in self.table.next_live(self.timing.gossip_fanout) {
             // Once over the link; later rounds reach those that have none, or whose link is slow.
             let reliable = left == self.timing.leave_rounds;
             let updates = vec![Update::Left { whom: self.own() }];
@@ -390,7 +391,7 @@ impl Swim {
 
     fn gossip(&mut self, now: Instant) {
         self.gossiping = false;
-        let some = self.table.some_live(&mut self.rng, self.timing.gossip_fanout, None);
+        let some = self.table.next_live(self.timing.gossip_fanout);
         // With nobody there the news wait for somebody.
         if some.is_empty() || self.leaving.is_some() {
             return;
@@ -439,3 +440,6 @@ impl Swim {
         self.outputs.push_back(Output::Send { to, node, gossip, reliable });
     }
 }
+
+#[cfg(test)]
+mod tests;

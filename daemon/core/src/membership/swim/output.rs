@@ -139,6 +139,8 @@ counters! {
     drop_pages,
     /// Updates that no honest process sends.
     drop_forged,
+    /// Accusations by members that count as dead themselves.
+    drop_accuser,
     /// Updates of members that left.
     drop_left,
     /// Wishes to join of processes with other founders.

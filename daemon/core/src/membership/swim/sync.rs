@@ -28,6 +28,9 @@ const DEAD_LOOKS: usize = 32;
 /// How long after joining what others tell is taken for known to everybody.
 const SETTLING: core::time::Duration = core::time::Duration::from_secs(5);
 
+/// How long after joining a node compares each second.
+const YOUTH: core::time::Duration = core::time::Duration::from_secs(30);
+
 /// How this node stands to the rest.
 pub(super) struct Sync {
     pub(super) seeds: Vec<SocketAddr>,
@@ -210,9 +213,15 @@ impl Swim {
     fn resync_soon(&mut self, now: Instant) {
         if !self.sync.resyncing {
             self.sync.resyncing = true;
+            let most = if self.young(now) { self.timing.join_period } else { self.timing.digest_period };
             let wait = self.timing.gossip_period * (1 << self.sync.fruitless.min(8));
-            self.timers.set(now + wait.min(self.timing.digest_period), Timer::Resync);
+            self.timers.set(now + wait.min(most), Timer::Resync);
         }
+    }
+
+    /// Nodes that start together know little to tell each other: for a while, each compares often.
+    fn young(&self, now: Instant) -> bool {
+        self.sync.joined.is_none_or(|since| now < since + YOUTH)
     }
 
     pub(super) fn resync(&mut self, now: Instant) {
@@ -221,7 +230,7 @@ impl Swim {
         let changed = core::mem::replace(&mut self.sync.hash, hash) != hash;
         self.sync.fruitless = if changed { 0 } else { self.sync.fruitless + 1 };
         self.send_digest();
-        if self.sync.fruitless < RESYNCS {
+        if self.sync.fruitless < RESYNCS || self.young(now) {
             self.resync_soon(now);
         }
     }
@@ -236,8 +245,11 @@ impl Swim {
             self.sync.heard.is_none_or(|heard| now.saturating_since(heard) >= self.timing.ask_period);
         self.sync.lonely = silence;
         self.sync.asks += 1;
-        let dead_first = self.sync.asks % 2 == 0;
-        if !(dead_first && self.ask_dead()) && !self.ask_seed() && !dead_first {
+        let dead_first = self.sync.asks.is_multiple_of(2);
+        if dead_first && self.ask_dead() {
+            return;
+        }
+        if !self.ask_seed() && !dead_first {
             self.ask_dead();
         }
     }
@@ -277,6 +289,7 @@ impl Swim {
         if self.acquainted(now, from) && hash != self.table.hash() {
             let hashes = self.table.hashes().to_vec();
             self.answer(from, GossipBody::Buckets { hashes });
+            self.resync_soon(now);
         }
     }
 
@@ -321,7 +334,7 @@ impl Swim {
     }
 
     /// Members of a part, the live ones first.
-    fn entries_of(&self, part: usize) -> Vec<DigestEntry> {
+    pub(super) fn entries_of(&self, part: usize) -> Vec<DigestEntry> {
         let entry = |whom: Accused, state| DigestEntry {
             node: whom.node,
             boot: whom.boot,

@@ -17,6 +17,8 @@ use super::config::{DEAD_MOST, TOMBSTONES_MOST};
 pub(super) struct Suspicion {
     pub(super) started: Instant,
     pub(super) deadline: Instant,
+    /// When the suspect is told next, or the deadline.
+    pub(super) next: Instant,
     /// Who accuses, the first one first.
     pub(super) accusers: Vec<NodeId>,
 }
@@ -84,6 +86,8 @@ pub(super) struct Table {
     /// Live members in the order of their probes, and some that died since it was made.
     order: Vec<NodeId>,
     next: usize,
+    /// Where the next round of gossip goes on.
+    gossip: usize,
     stale: usize,
     /// Exclusive or over the live members of each part, this node among them.
     hashes: [u64; BUCKETS],
@@ -101,6 +105,7 @@ impl Table {
             names: BTreeSet::new(),
             order: Vec::new(),
             next: 0,
+            gossip: 0,
             stale: 0,
             hashes: [0; BUCKETS],
         };
@@ -288,6 +293,23 @@ impl Table {
             }
         }
         None
+    }
+
+    /// Up to `count` live members, everybody in turn: draws would leave out some in a small cluster.
+    pub(super) fn next_live(&mut self, count: usize) -> Vec<NodeId> {
+        let mut some = Vec::new();
+        // At least half of the order is live.
+        for _ in 0..self.order.len().min(4 * count + 8) {
+            self.gossip = (self.gossip + 1) % self.order.len();
+            let node = self.order[self.gossip];
+            if some.len() < count && self.records.get(&node).is_some_and(Record::live) {
+                some.push(node);
+            }
+            if some.len() == count {
+                break;
+            }
+        }
+        some
     }
 
     /// Up to `count` live members at random, none of them `except`.
