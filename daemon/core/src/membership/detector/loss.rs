@@ -137,8 +137,8 @@ mod tests {
             let most = (-(7.0 * 3.15e7_f64).ln() / n).exp() * 1e6;
             assert!((most - f64::from(*ppm)).abs() <= 1.0, "n = {n}: {most} and not {ppm}");
         }
-        for (loss, n) in [(0.01, 5), (0.05, 7), (0.10, 9), (0.20, 12), (0.30, 16)] {
-            let formula = ((7.0 * 3.15e7_f64).ln() / (1.0 / loss as f64).ln()).ceil().max(5.0);
+        for (loss, n) in [(0.01_f64, 5), (0.05, 7), (0.10, 9), (0.20, 12), (0.30, 16)] {
+            let formula = ((7.0 * 3.15e7_f64).ln() / (1.0 / loss).ln()).ceil().max(5.0);
             assert_eq!(formula as u32, n);
             let table =
                 ROW_LEAST + ROW_LOSS_PPM.iter().filter(|most| f64::from(**most) < loss * 1e6).count() as u32;
