@@ -14,6 +14,7 @@ mod directed;
 mod faults;
 mod history;
 mod host;
+pub mod membership;
 mod net;
 mod packets;
 mod phases;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use haystack_sim::{Options, Report, Schedule, faults, run, shrink, soak};
+use haystack_sim::{Options, Report, Schedule, faults, membership, run, shrink, soak};
 use structopt::StructOpt;
 
 /// Simulates whole clusters under faults, all drawn from a seed.
@@ -65,6 +65,15 @@ struct Cli {
     #[cfg(feature = "mutations")]
     #[structopt(long)]
     mutation: Option<String>,
+    #[structopt(subcommand)]
+    part: Option<Part>,
+}
+
+/// What else there is to simulate.
+#[derive(Debug, StructOpt)]
+enum Part {
+    /// Measures failure detector and membership.
+    Membership(membership::Options),
 }
 
 impl Cli {
@@ -134,12 +143,16 @@ impl Cli {
 #[expect(clippy::disallowed_methods, reason = "how fast simulated time passes is measured in real time")]
 fn main() -> ExitCode {
     let cli = Cli::from_args();
+    let usage = |problem: String| {
+        eprintln!("haystack-sim: {problem}");
+        ExitCode::from(2)
+    };
+    if let Some(Part::Membership(options)) = &cli.part {
+        return membership::tables(options).map_or_else(usage, |()| ExitCode::SUCCESS);
+    }
     let options = match cli.options() {
         Ok(options) => options,
-        Err(problem) => {
-            eprintln!("haystack-sim: {problem}");
-            return ExitCode::from(2);
-        }
+        Err(problem) => return usage(problem),
     };
     let began = Instant::now();
     if let Some(found) = cli.wants_mutations() {

@@ -10,7 +10,6 @@ use super::format::{ADDR_LEAST, Addr, Amount, Counter, Fixed, Format, Many, Mark
 use super::format::{record, tagged};
 use crate::codec::{Decode, DecodeError, Encode, Reader, put_varint, varint_len};
 use crate::ids::{Ballot, Boot, ClusterId, Epoch, HistoryId, NodeId, ViewId};
-use crate::link::DATAGRAM_MAX_BYTES;
 
 /// Longest gossip in a datagram of its own, in bytes: a byte before it says what it is.
 pub const GOSSIP_LIMIT: usize = crate::link::GOSSIP_MAX_BYTES - 1;

@@ -18,7 +18,7 @@ pub enum Network {
     Loss(u32),
     /// Gilbert-Elliott: each direction of each pair loses 90 % in bursts of 0.25 s every 5 s, in the mean: 4.3 %.
     Bursts,
-    /// Single directions of pairs let nothing through for 30 s; an eighth as many at a time as there are nodes.
+    /// Single directions of pairs let nothing through for 30 s; one at a time for each eight nodes.
     OneWayCuts,
     /// Each process stands still for 2 s every two minutes, in the mean.
     Pauses,

@@ -48,11 +48,15 @@ pub struct Outcome {
     pub missed: u64,
     /// Suspicions of processes that lived, each at each node that came to it.
     pub false_suspicions: u64,
+    /// Those of them in the last quarter of the run: after mistakes have taught what they can.
+    pub late_suspicions: u64,
     /// Beliefs of death of processes that lived, each at each node that came to it.
     pub false_deaths: u64,
+    /// The first few of them: when, in seconds, by which host, and about which.
+    pub deaths: Vec<(f64, usize, usize)>,
     /// Cuts that the end that is not heard was told of, and the time until then.
     pub one_way: Samples,
-    /// Wrong words of a one-way cut.
+    /// Words of a one-way cut where there was none: of a burst, say.
     pub false_one_way: u64,
     /// Conflicts of names or identities reported; there are none.
     pub conflicts: u64,

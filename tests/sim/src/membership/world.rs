@@ -19,6 +19,8 @@ const CALM: (u64, u64) = (25 * SECOND, 40 * SECOND);
 const PAUSE: u64 = 2 * SECOND;
 /// How long a direction is cut.
 const CUT: u64 = 30 * SECOND;
+/// One direction is cut at a time for each so many hosts, but one at least.
+const CUTS_PER: usize = 8;
 /// From pause to pause of a host, in the mean.
 const PAUSE_EVERY: u64 = 120 * SECOND;
 /// What a cut or a return explains in the time after it.
@@ -27,6 +29,8 @@ const AFTERMATH: u64 = 2 * SECOND;
 const RETRY: (u64, u64) = (20 * MS, SECOND);
 /// A reliable message to a process that is gone is forgotten after this many attempts: about a minute.
 const RETRIES: u32 = 64;
+/// False deaths that are told one by one.
+const DEATHS_SHOWN: usize = 5;
 /// Timer calls in one instant after which a process is taken to spin.
 const SPINS: u32 = 10_000;
 
@@ -59,15 +63,17 @@ pub(super) trait Process: Sized {
     type Message;
     /// What all share at the start.
     type Setup;
-    /// Whether a crashed host returns with the process that it had: its silence is the same to others.
-    const RETURNS: bool;
+    /// Whether the process on a host that returns bears the identity of the one that crashed.
+    const SAME: bool;
 
     fn start(setup: &mut Self::Setup, host: usize, life: u32, now: Instant) -> Self;
     fn handle(&mut self, now: Instant, from: usize, message: Self::Message);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_timeout(&self) -> Option<Instant>;
+    /// What others hear first of a process that returned under its old identity.
+    fn greeting() -> Option<Self::Message>;
     fn poll_act(&mut self, setup: &Self::Setup) -> Option<Act<Self::Message>>;
-    /// Whether, by others, it is known that this process's crash took place.
+    /// Whether this process came to see the crash of another that it is to watch.
     fn knows(&self, setup: &Self::Setup, crashed: (usize, u32)) -> bool;
 }
 
@@ -113,6 +119,8 @@ pub(super) struct World<P: Process> {
     dice: Dice,
     /// Since when things count; nothing before.
     measured: Option<u64>,
+    /// When the last quarter of the measurement begins.
+    late: u64,
     spins: (u64, u32),
     pub(super) outcome: Outcome,
 }
@@ -144,7 +152,7 @@ where
             })
             .collect();
         let outcome = Outcome { nodes: hosts.len(), ..Outcome::default() };
-        Self { setup, hosts, network, net, queue, dice, measured: None, spins: (0, 0), outcome }
+        Self { setup, hosts, network, net, queue, dice, measured: None, late: 0, spins: (0, 0), outcome }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -156,11 +164,20 @@ where
         self.hosts.iter().filter_map(|host| host.process.as_ref())
     }
 
-    /// From now on things count, and go wrong: the network's faults, and with `crashes` a host at a time.
-    pub(super) fn measure(&mut self, crashes: bool) {
-        self.measured = Some(self.now());
-        self.hosts.iter_mut().for_each(|host| host.sent = 0);
+    /// For so long things count, and go wrong: the network's faults, and with `crashes` a host at a time.
+    pub(super) fn measure(mut self, crashes: bool, span: Duration) -> Outcome {
+        self.begin(crashes, span);
+        self.run(span);
+        self.outcome.seconds = span.as_secs_f64();
+        self.outcome.messages = self.hosts.iter().map(|host| host.sent).sum();
+        self.outcome.busiest = self.hosts.iter().map(|host| host.sent).max().unwrap_or(0);
+        self.outcome
+    }
+
+    fn begin(&mut self, crashes: bool, span: Duration) {
         let now = self.now();
+        self.measured = Some(now);
+        self.late = now + (span * 3 / 4).as_nanos() as u64;
         if crashes {
             self.queue.push(now + self.dice.range(CALM.0, CALM.1), Event::Crash);
         }
@@ -171,7 +188,11 @@ where
                     self.queue.push(now + wait, Event::Pause(host));
                 }
             }
-            Network::OneWayCuts => self.queue.push(now, Event::Cut),
+            Network::OneWayCuts => {
+                for _ in 0..(self.hosts.len() / CUTS_PER).max(1) {
+                    self.cut();
+                }
+            }
             Network::Loss(_) | Network::Bursts => {}
         }
     }
@@ -181,15 +202,6 @@ where
         while let Some(event) = self.queue.pop(until) {
             self.take(event);
         }
-    }
-
-    /// Ends the run.
-    pub(super) fn finish(mut self) -> Outcome {
-        let since = self.measured.unwrap_or(0);
-        self.outcome.seconds = (self.now() - since) as f64 / 1e9;
-        self.outcome.messages = self.hosts.iter().map(|host| host.sent).sum();
-        self.outcome.busiest = self.hosts.iter().map(|host| host.sent).max().unwrap_or(0);
-        self.outcome
     }
 
     fn take(&mut self, event: Event<P::Message>) {
@@ -205,7 +217,9 @@ where
                 }
             }
             Event::Arrive { from, to, message } => self.arrive(from, to, message),
-            Event::Retry { from, to, life, message, tries } => self.try_reliable(from, (to, life), message, tries),
+            Event::Retry { from, to, life, message, tries } => {
+                self.try_reliable(from, (to, life), message, tries)
+            }
             Event::Crash => self.crash(),
             Event::Return(host) => self.bring_back(host),
             Event::Pause(host) => {
@@ -287,9 +301,7 @@ where
         self.outcome.crashes += 1;
         let crashed = &mut self.hosts[host];
         (crashed.crashed, crashed.noticed) = (Some(now), false);
-        if !P::RETURNS {
-            (crashed.process, crashed.timer) = (None, None);
-        }
+        (crashed.process, crashed.timer) = (None, None);
         self.queue.push(now + OUTAGE, Event::Return(host));
     }
 
@@ -297,14 +309,16 @@ where
         let crashed = (host, self.hosts[host].life);
         let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != host);
         let processes = others.filter_map(|(_, other)| other.process.as_ref());
-        self.outcome.missed += processes.filter(|process| !process.knows(&self.setup, crashed)).count() as u64;
+        self.outcome.missed +=
+            processes.filter(|process| !process.knows(&self.setup, crashed)).count() as u64;
         self.hosts[host].crashed = None;
         self.hosts[host].returned = self.now();
-        if P::RETURNS {
-            self.wake(host);
-        } else {
-            self.hosts[host].life += 1;
-            self.start(host);
+        self.hosts[host].life += u32::from(!P::SAME);
+        self.start(host);
+        if let Some(greeting) = P::greeting() {
+            for other in (0..self.hosts.len()).filter(|other| *other != host) {
+                self.arrive(host, other, greeting.clone());
+            }
         }
     }
 
@@ -313,9 +327,11 @@ where
         let count = self.hosts.len();
         let from = self.dice.index(count);
         let to = (from + 1 + self.dice.index(count - 1)) % count;
-        self.net.cut(from, to, now + CUT);
-        let wait = exponential(&mut self.dice, CUT * 8 / count.max(8) as u64);
-        self.queue.push(now + wait, Event::Cut);
+        if self.net.cut_until(from, to) <= now {
+            self.net.cut(from, to, now + CUT);
+        }
+        let wait = exponential(&mut self.dice, CUT / 4);
+        self.queue.push(now + CUT + wait, Event::Cut);
     }
 
     fn drain(&mut self, host: usize) {
@@ -342,15 +358,13 @@ where
     fn send(&mut self, from: usize, to: usize, message: P::Message, bytes: usize, reliable: bool) {
         if self.measured.is_some() {
             self.outcome.bytes += bytes as u64;
+            self.hosts[from].sent += 1;
         }
         if reliable {
             self.try_reliable(from, (to, self.hosts[to].life), message, 0);
-        } else {
-            self.hosts[from].sent += 1;
-            if self.net.passes(self.now(), from, to) {
-                let at = self.now() + self.net.delay();
-                self.queue.push(at, Event::Arrive { from, to, message });
-            }
+        } else if self.net.passes(self.now(), from, to) {
+            let at = self.now() + self.net.delay();
+            self.queue.push(at, Event::Arrive { from, to, message });
         }
     }
 
@@ -359,7 +373,6 @@ where
         if self.hosts[to].life != life || tries >= RETRIES {
             return;
         }
-        self.hosts[from].sent += 1;
         if self.net.passes(now, from, to) && self.runs(to) {
             let at = now + self.net.delay();
             self.queue.push(at, Event::Arrive { from, to, message });
@@ -369,13 +382,24 @@ where
         }
     }
 
+    /// Whether the two cannot hear each other, or lately could not, and nobody else is there to ask.
+    fn alone(&self, by: usize, about: usize) -> bool {
+        let now = self.now();
+        let there =
+            |host: &&Host<P>| host.crashed.is_none() && (host.returned == 0 || host.returned + CUT < now);
+        let cut = self.net.cut_until(by, about).max(self.net.cut_until(about, by));
+        self.hosts.iter().filter(there).count() <= 2 && now < cut + AFTERMATH
+    }
+
     fn told(&mut self, by: usize, (about, life): (usize, u32), what: What) {
-        let (Some(since), now) = (self.measured, self.now()) else { return };
-        let host = &mut self.hosts[about];
+        let now = self.now();
+        let host = &self.hosts[about];
         let crashed = host.crashed.filter(|_| host.life == life);
-        if life < host.life || now < since {
+        if life < host.life || self.measured.is_none() {
             return;
         }
+        let alone = crashed.is_none() && self.alone(by, about);
+        let host = &mut self.hosts[about];
         match (what, crashed) {
             (What::Suspect, Some(at)) => {
                 self.outcome.suspected.add(now - at);
@@ -384,16 +408,30 @@ where
                 }
             }
             (What::Suspect, None) => {
-                let returned = P::RETURNS && now < host.returned + AFTERMATH && host.returned > 0;
-                let cut = P::RETURNS && now < self.net.cut_until(about, by) + AFTERMATH;
-                self.outcome.false_suspicions += u64::from(!returned && !cut);
+                let returned = P::SAME && now < host.returned + AFTERMATH && host.returned > 0;
+                let cut = P::SAME && now < self.net.cut_until(about, by) + AFTERMATH;
+                let wrong = u64::from(!returned && !cut);
+                self.outcome.false_suspicions += wrong;
+                self.outcome.late_suspicions += if now >= self.late { wrong } else { 0 };
             }
             (What::Dead, Some(at)) => self.outcome.dead.add(now - at),
-            (What::Dead, None) => self.outcome.false_deaths += 1,
+            (What::Dead, None) if alone => {}
+            (What::Dead, None) => {
+                self.outcome.false_deaths += 1;
+                if self.outcome.deaths.len() < DEATHS_SHOWN {
+                    self.outcome.deaths.push((now as f64 / 1e9, by, about));
+                }
+            }
             (What::Deaf, _) => {
                 let until = self.net.cut_until(by, about);
                 if now < until + AFTERMATH {
-                    self.outcome.one_way.add((now + CUT).saturating_sub(until));
+                    let began = until - CUT;
+                    if crashed.is_none()
+                        && self.hosts[about].returned < began
+                        && self.hosts[by].returned < began
+                    {
+                        self.outcome.one_way.add(now - began);
+                    }
                 } else {
                     self.outcome.false_one_way += 1;
                 }

@@ -7,8 +7,9 @@
 const WINDOW: u32 = WORDS as u32 * 64;
 /// The same in machine words.
 const WORDS: usize = 8;
-/// Heartbeats that are presumed to have come before the first, so that one early loss is not taken for heavy loss.
-const PRESUMED: u32 = 32;
+/// Heartbeats that are presumed before the first, with their loss in millionths; each that is expected takes the
+/// place of one. So one early loss is not taken for heavy loss, and heavy loss causes no mistakes before it is known.
+const PRESUMED: (u32, u32) = (32, 100_000);
 /// The newest heartbeats, which are looked at by themselves to notice quickly that loss has begun: about 6 s.
 const RECENT: u32 = 64;
 /// Longest gap that is loss: the heartbeats of 10 s, the longest delay assumed. A longer one is a cut, or nonsense.
@@ -98,7 +99,9 @@ impl Loss {
     /// standard deviations below their share), whichever is more.
     pub(super) fn ppm(&self) -> u32 {
         let lost = self.len - self.bits.iter().map(|word| word.count_ones()).sum::<u32>();
-        let all = lost * 1_000_000 / self.len.max(PRESUMED);
+        let (presumed, their_loss) = PRESUMED;
+        let all =
+            (lost * 1_000_000 + presumed.saturating_sub(self.len) * their_loss) / self.len.max(presumed);
         if self.len <= RECENT {
             return all;
         }
@@ -134,8 +137,8 @@ mod tests {
             let most = (-(7.0 * 3.15e7_f64).ln() / n).exp() * 1e6;
             assert!((most - f64::from(*ppm)).abs() <= 1.0, "n = {n}: {most} and not {ppm}");
         }
-        for (loss, n) in [(0.01, 5), (0.05, 7), (0.10, 9), (0.20, 12), (0.30, 16)] {
-            let formula = ((7.0 * 3.15e7_f64).ln() / (1.0 / loss as f64).ln()).ceil().max(5.0);
+        for (loss, n) in [(0.01_f64, 5), (0.05, 7), (0.10, 9), (0.20, 12), (0.30, 16)] {
+            let formula = ((7.0 * 3.15e7_f64).ln() / (1.0 / loss).ln()).ceil().max(5.0);
             assert_eq!(formula as u32, n);
             let table =
                 ROW_LEAST + ROW_LOSS_PPM.iter().filter(|most| f64::from(**most) < loss * 1e6).count() as u32;
@@ -201,6 +204,7 @@ mod tests {
     #[test]
     fn the_longest_gap_fits_the_window() {
         let mut loss = Loss::default();
+        assert_eq!(loss.row(), 9, "before anything is known, a tenth is presumed");
         (0..10).for_each(|sequence| _ = loss.arrive(sequence, false));
         for turn in 1..40 {
             loss.arrive(9 + turn * (GAP_LIMIT + 1), false);

@@ -279,9 +279,9 @@ impl Detector {
         self.peers.get(&node).is_some_and(|peer| peer.suspected)
     }
 
-    /// The silence after which the peer is suspected, D; for those not watched what a new peer gets.
+    /// The silence after which the peer is suspected, D; zero for those not watched.
     pub fn timeout(&self, node: NodeId) -> Duration {
-        self.peers.get(&node).map_or(self.timing.floor, |peer| peer.timeout)
+        self.peers.get(&node).map_or(Duration::ZERO, |peer| peer.timeout)
     }
 
     /// Heartbeats of the peer that get lost, in millionths.

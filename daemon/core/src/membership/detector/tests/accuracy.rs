@@ -22,6 +22,18 @@ fn a_correct_process_is_not_suspected_at_independent_loss() {
 }
 
 #[test]
+fn heavy_loss_from_the_start_causes_few_mistakes() {
+    let mut mistakes = 0;
+    for seed in 0..20 {
+        let mut world = World::new(seed, 5);
+        world.loss = 0.3;
+        world.run(ms(60_000));
+        mistakes += world.told.iter().filter(|told| told.what == What::Suspect).count();
+    }
+    assert!(mistakes <= 4, "{mistakes} on 400 links");
+}
+
+#[test]
 fn the_timeout_follows_the_loss_up_and_down() {
     let mut world = World::new(3, 2);
     let mut last = ms(0);
