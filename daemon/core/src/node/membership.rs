@@ -142,6 +142,7 @@ impl Node {
     }
 
     pub(super) fn take_gossip(&mut self, now: Instant, from: SocketAddr, gossip: Gossip) {
+        self.unsettled = true;
         match &mut self.swim {
             Some(swim) => swim.handle(now, from, gossip),
             // Whoever belongs to no cluster has nothing to say; founding goes over links.

@@ -218,6 +218,8 @@ pub struct Node {
     unintroduced: BTreeSet<LinkId>,
     leaderless: BTreeSet<GroupId>,
     ready: bool,
+    /// Whether founding, membership or detector was told something since they were last asked what they want.
+    unsettled: bool,
     stopping: Option<Instant>,
     stopped: bool,
     /// Where this node stands and what it waits for, as last told.
@@ -276,6 +278,7 @@ impl Node {
             unintroduced: BTreeSet::new(),
             leaderless: BTreeSet::new(),
             ready: false,
+            unsettled: false,
             stopping: None,
             stopped: false,
             word: (Standing::Founding, String::new()),
@@ -418,12 +421,18 @@ impl Node {
 
     /// Everything that this turn produced goes into the links, as few messages as possible.
     fn flush(&mut self, now: Instant) {
-        while let Some(id) = self.dirty.pop_first() {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.flush(now, &mut self.sink);
-                self.timers.set(Source::Group(id), group.poll_timeout());
+        loop {
+            while let Some(id) = self.dirty.pop_first() {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.flush(now, &mut self.sink);
+                    self.timers.set(Source::Group(id), group.poll_timeout());
+                }
+                self.drain_sink(now);
             }
-            self.drain_sink(now);
+            if !core::mem::take(&mut self.unsettled) {
+                break;
+            }
+            self.settle(now);
         }
         self.outbox.flush(now, &mut self.endpoint, &mut self.stats);
     }
@@ -440,7 +449,10 @@ impl Node {
                 LinkEvent::Gossip { from, sender, message } => self.on_gossip(now, from, sender, &message),
             }
         }
-        self.settle(now);
+        // Most of what comes is of groups, and wants nothing of the parts that are settled here.
+        if core::mem::take(&mut self.unsettled) {
+            self.settle(now);
+        }
     }
 
     fn on_message(&mut self, now: Instant, link: LinkId, message: &Bytes) {
@@ -458,6 +470,7 @@ impl Node {
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
         self.links.insert(link, Remote { node, role, addr, heard: Instant::ZERO });
         if role == Role::Peer {
+            self.unsettled = true;
             self.detector.restarted(now, node);
             self.introduce(now, link);
             self.events.push_back(Event::Peer { node, addr, up: true });
@@ -484,6 +497,7 @@ impl Node {
         let Some(remote) = self.links.remove(&link) else { return };
         self.unintroduced.remove(&link);
         if remote.role == Role::Peer {
+            self.unsettled = true;
             self.founding.on_down(node);
             self.events.push_back(Event::Peer { node, addr: remote.addr, up: false });
             info!(self.log, "peer is gone"; "peer" => node.short());
@@ -599,6 +613,7 @@ impl Node {
                 self.start_group(now, &map, partition);
             }
         }
+        self.unsettled = true;
         let before = self.map.replace(map.clone());
         self.founding.on_map(&map);
         self.note_node_table(now, before.as_ref(), &map);
