@@ -10,10 +10,12 @@ use super::format::{ADDR_LEAST, Addr, Amount, Counter, Fixed, Format, Many, Mark
 use super::format::{record, tagged};
 use crate::codec::{Decode, DecodeError, Encode, Reader, put_varint, varint_len};
 use crate::ids::{Ballot, Boot, ClusterId, Epoch, HistoryId, NodeId, ViewId};
+use crate::link::DATAGRAM_MAX_BYTES;
 
-/// Longest gossip in a datagram of its own, in bytes: a long header with its options and a tag fit beside it into
-/// the 1,200 B that every path carries.
-pub const GOSSIP_LIMIT: usize = 1100;
+/// Longest gossip, in bytes: as a message between daemons, with a tag before it, it fits a link's fair-loss datagram,
+/// and in a datagram of its own a long header with its options and a tag fit beside it into the 1,200 B that every path
+/// carries.
+pub const GOSSIP_LIMIT: usize = DATAGRAM_MAX_BYTES - 1;
 /// Most bytes of a member's name and metadata together.
 pub const ATTRIBUTES_LIMIT: usize = 512;
 /// Most bytes of a member's metadata: the name needs its length and [`NAME_LIMIT`].

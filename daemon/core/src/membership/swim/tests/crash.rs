@@ -137,6 +137,7 @@ fn a_node_that_hears_nobody_kills_nobody() {
         world.run(seconds(600));
         assert!((0..4).all(|node| world.sees(node, 4) == Some(MemberState::Dead)));
         assert!(world.deaths().iter().all(|(by, dead)| *by == 4 || *dead == deaf));
+        assert!((0..4).any(|node| world.counter(node, "swim.drop_accuser") > 0));
         world.cuts.clear();
         assert!(world.until(seconds(40), World::complete).is_some());
     }

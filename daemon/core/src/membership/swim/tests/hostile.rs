@@ -52,6 +52,21 @@ fn forged_incarnations_kill_nobody() {
 }
 
 #[test]
+fn the_verdict_of_a_suspect_is_at_most_a_suspicion() {
+    let mut world = World::formed(8, 5);
+    world.island.insert(addr(1));
+    let suspected = |world: &World| world.sees(0, 1) == Some(MemberState::Suspect);
+    assert!(world.until(seconds(10), suspected).is_some());
+    let whom = Accused { node: world.id(2), boot: Boot(0), incarnation: 0 };
+    let lie = from(world.id(1), GossipBody::Delta, vec![Update::Dead { whom }]);
+    let now = world.now;
+    world.nodes[0].swim.handle(now, addr(1), lie);
+    assert_eq!(world.sees(0, 2), Some(MemberState::Suspect));
+    world.run(seconds(5));
+    assert_eq!(world.sees(0, 2), Some(MemberState::Alive));
+}
+
+#[test]
 fn a_lie_within_reach_is_refuted() {
     let mut world = World::formed(2, 5);
     let whom = Accused { node: world.id(4), boot: Boot(0), incarnation: 60_000 };
