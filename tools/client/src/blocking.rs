@@ -276,6 +276,12 @@ impl Connection {
         self.look().client.connected().collect()
     }
 
+    /// Where daemons are looked for: the addresses that were given, as they were looked up, and those that
+    /// administrator's requests named since.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.look().client.addresses().to_vec()
+    }
+
     /// Counters of what happened.
     pub fn stats(&self) -> Stats {
         *self.look().client.stats()

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Sets a key if what is there is as expected; exit status 1 if it is not
     Cas(Cas),
     /// Shows nodes and partitions; exit status 0 ok, 1 degraded, 5 unavailable
-    Status(Plain),
+    Status(Status),
     /// Waits until the cluster is ready
     Wait(Wait),
     /// Puts every line of a file
@@ -151,6 +151,16 @@ pub(crate) struct Cas {
     /// The new value; `-` reads it from standard input
     #[structopt(value_name = "NEW", parse(from_os_str))]
     pub(crate) new: OsString,
+    #[structopt(flatten)]
+    options: Options,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, StructOpt)]
+pub(crate) struct Status {
+    /// Shows all partitions, not only those that are not well
+    #[structopt(long)]
+    pub(crate) groups: bool,
     #[structopt(flatten)]
     options: Options,
 }
@@ -264,7 +274,7 @@ impl Command {
             | Self::Put(Put { options, .. })
             | Self::Delete(Delete { options, .. })
             | Self::Cas(Cas { options, .. })
-            | Self::Status(Plain { options })
+            | Self::Status(Status { options, .. })
             | Self::Dump(Plain { options })
             | Self::Wait(Wait { options, .. })
             | Self::Load(Load { options, .. })

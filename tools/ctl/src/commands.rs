@@ -1,6 +1,7 @@
 //! The commands.
 
 mod dump;
+mod each;
 mod found;
 mod get;
 mod key;
@@ -22,7 +23,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<Exit, Failure>
         Command::Put(asked) => write::put(asked, context),
         Command::Delete(asked) => write::delete(asked, context),
         Command::Cas(asked) => write::cas(asked, context),
-        Command::Status(_) => status::status(context),
+        Command::Status(asked) => status::status(asked, context),
         Command::Wait(_) => status::wait_ready(context),
         Command::Load(asked) => load::load(asked, context),
         Command::Dump(_) => dump::dump(context),

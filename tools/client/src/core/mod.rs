@@ -237,6 +237,11 @@ impl Client {
         self.servers.values().filter(|server| !server.detached).map(|server| (server.node, server.addr))
     }
 
+    /// Where daemons are looked for, beside the nodes that the map names.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.config.addresses
+    }
+
     /// Counters of what happened.
     pub const fn stats(&self) -> &Stats {
         &self.stats
