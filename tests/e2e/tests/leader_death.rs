@@ -5,15 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Stdio};
 
-use haystack_e2e::{Dev, text};
+use haystack_e2e::{Dev, json, text, word_lines};
 use serde_json::Value;
 
-const WORDS: &str = "/usr/share/dict/words";
-
 fn status(dev: &Dev) -> Value {
-    let output = dev.ctl(&["status", "--json"]);
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)))
+    json(&dev.ctl(&["status", "--json"]))
 }
 
 fn partitions(status: &Value) -> impl Iterator<Item = &Value> {
@@ -43,13 +39,7 @@ fn wait_for_keys(dev: &Dev, load: &mut Child, least: u64) {
 
 #[test]
 fn a_word_list_survives_the_death_of_the_busiest_daemon_with_each_key_written_once() {
-    let words =
-        fs::read(WORDS).unwrap_or_else(|error| panic!("{WORDS}: {error}; install Debian's wamerican"));
-    let mut lines: Vec<Vec<u8>> = Vec::new();
-    for (at, word) in words.split(|byte| *byte == b'\n').filter(|word| !word.is_empty()).enumerate() {
-        lines.push([word, format!("\t{}", at + 1).as_bytes()].concat());
-    }
-    assert!(lines.len() > 100_000, "{} words are not the whole list", lines.len());
+    let lines = word_lines();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("words.tsv");
     fs::write(&file, [lines.join(&b'\n'), vec![b'\n']].concat()).unwrap();

@@ -72,7 +72,8 @@ impl Node {
             }
         }
         let members = self.swim.iter().flat_map(|swim| swim.counters());
-        sums.extend(members.chain(self.detector.counters()).map(|(name, count)| (name.to_owned(), count)));
+        sums.extend(members.map(|(name, count)| (name.to_owned(), count)));
+        sums.extend(self.detector.counters().map(|(name, count)| (format!("detector.{name}"), count)));
         sums.into_iter().collect()
     }
 
