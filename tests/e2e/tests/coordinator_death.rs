@@ -36,6 +36,9 @@ fn write_all(connection: &mut Connection, keys: &BTreeMap<GroupId, String>, grou
     }
     for _ in groups {
         let ended = connection.completion(SERVES_AGAIN_WITHIN).unwrap().expect("an answer in time");
+        if std::env::var_os("SHOW").is_some() {
+            println!("{:?} {:?} {}", began.elapsed(), ended.group, ended.attempts);
+        }
         ended.outcome.unwrap();
     }
     began.elapsed()
@@ -61,9 +64,8 @@ fn new_coordinator(dev: &Dev, survivors: &[String], dead: &BTreeSet<String>) -> 
     let deadline = Instant::now() + SERVES_AGAIN_WITHIN;
     loop {
         let said = survivors.iter().map(|survivor| {
-            let mut command =
-                dev.ctl_command(&["--connect", &dev.daemons[survivor].0, "coordinator", "--json"]);
-            json(&command.output().unwrap())["name"].as_str().unwrap_or_default().to_owned()
+            let status = json(&dev.ctl_at(survivor, &["status", "--json"]));
+            status["coordinator"]["name"].as_str().unwrap_or_default().to_owned()
         });
         let names: BTreeSet<String> = said.collect();
         if let (1, Some(name)) = (names.len(), names.first())
@@ -128,9 +130,8 @@ fn nine_daemons_outlive_their_coordinator_and_two_more() {
         .filter(|part| lost(&part.replicas) > 1)
         .map(|part| u64::from(part.group.0))
         .collect();
-    let connect: Vec<&str> = survivors.iter().map(|name| dev.daemons[name].0.as_str()).collect();
-    for addr in connect {
-        let output = dev.ctl_command(&["--connect", addr, "status", "--json"]).output().unwrap();
+    for survivor in &survivors {
+        let output = dev.ctl_at(survivor, &["status", "--json"]);
         assert_eq!(
             output.status.code(),
             Some(if ended.is_empty() { 1 } else { 5 }),

@@ -261,3 +261,28 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     let left = world.states(0);
     assert_eq!(left.iter().filter(|state| **state == NodeState::Gone).count(), 1, "{left:?}");
 }
+
+#[test]
+fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
+    use haystack_wire::ids::NetworkId;
+    use haystack_wire::keys::{KeyRing, new_cluster_key};
+    let key = |byte| KeyRing::from_file_text(&new_cluster_key([byte; 32])).unwrap();
+    let cases: [(&str, fn(&mut Config), fn(&mut Config)); 2] = [
+        ("`cluster`", |_| {}, |config| config.network = NetworkId::of_cluster("other")),
+        ("set `key_file`", |_| {}, |_| {}),
+    ];
+    for (word, first, second) in cases {
+        let mut world = World { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new() };
+        for (at, set) in [first, second].into_iter().enumerate() {
+            let mut config = Config::new(&format!("n{at}"), addr(at), (0..2).map(addr).collect());
+            set(&mut config);
+            if word.contains("key") && at == 1 {
+                config.keys = key(1);
+            }
+            world.add(config, &[]);
+        }
+        world.pass(Duration::from_secs(2));
+        let said = world.node(0).status(world.now).waits_for;
+        assert!(said.contains(word) && said.contains("(missing)"), "{said}");
+    }
+}
