@@ -1,12 +1,15 @@
 //! Standard output: bytes as they are, or JSON.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use haystack_client::Versioned;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Map, Value};
 
 use crate::failure::{Exit, Failure};
@@ -51,6 +54,16 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
 pub(crate) fn value(bytes: &[u8]) -> Result<(), Failure> {
     write(bytes)?;
     if io::stdout().is_terminal() { write(b"\n") } else { Ok(()) }
+}
+
+/// Waits so long, or until nobody reads standard output any more, or a signal comes. Returns whether somebody reads:
+/// who writes seldom would else never learn that its reader is gone.
+pub(crate) fn is_read_for(time: Duration) -> bool {
+    let out = io::stdout();
+    let mut watched = [PollFd::new(&out, PollFlags::empty())];
+    // Without anything to wait for, only that the other end is gone is told.
+    let time = Timespec::try_from(time).ok();
+    matches!(poll(&mut watched, time.as_ref()), Ok(0) | Err(Errno::INTR))
 }
 
 /// Puts bytes into an object: under `name` if they are text, else in base64 under `name` with `_b64`.

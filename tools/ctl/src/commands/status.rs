@@ -16,9 +16,11 @@ use crate::context::{Context, say};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use health::Health;
-use survey::survey;
+use survey::{Survey, survey};
 
-pub(crate) use health::group_name;
+pub(crate) use facts::lag;
+pub(crate) use health::{group_name, who};
+pub(crate) use show::{coordinator_json, group_json, member_word, standing_word, state_word};
 pub(crate) use view::View;
 
 /// Time between two looks at a cluster that is waited for (judgement: below what people notice).
@@ -45,11 +47,31 @@ pub(crate) fn status(asked: &Asked, context: &Context) -> Result<Exit, Failure> 
     Ok(report.health.exit())
 }
 
+/// Asks how things stand, for another command than `status`.
+///
+/// # Errors
+/// If no daemon answers.
+pub(crate) fn ask(context: &Context) -> Result<View, Failure> {
+    let mut connection = context.open_for_status()?;
+    look(&mut connection, context.timeout).map_err(|error| context.failure(&error, false))
+}
+
+/// Asks one daemon how things stand as it sees them, and no other even if that one knows little.
+///
+/// # Errors
+/// If no daemon answers.
+pub(crate) fn ask_one(context: &Context) -> Result<View, Failure> {
+    let mut connection = context.open_for_status()?;
+    let status = connection.status().map_err(|error| context.failure(&error, false))?;
+    let answers = vec![(survey::address_of(&connection, &status), status)];
+    View::of(Survey { answers, silent: Vec::new() }).map_err(|error| context.failure(&error, false))
+}
+
 /// Asks how things stand.
 ///
 /// # Errors
 /// If no daemon answers.
-pub(crate) fn look(connection: &mut Connection, limit: Duration) -> Result<View, Error> {
+fn look(connection: &mut Connection, limit: Duration) -> Result<View, Error> {
     View::of(survey(connection, limit))
 }
 

@@ -41,7 +41,8 @@ pub(crate) struct Report {
 
 /// Judges a view.
 pub(crate) fn judge(view: &View) -> Report {
-    let mut problems: Vec<(Health, String)> = founding(view).into_iter().collect();
+    let unfounded = no_cluster(view).map(|why| (Health::Unavailable, why.to_owned()));
+    let mut problems: Vec<(Health, String)> = unfounded.into_iter().collect();
     if is_hasty(view) {
         let text = format!("{} had no time to ask how the replicas stand: ask again", view.base.name);
         problems.push((Health::Unavailable, text));
@@ -58,9 +59,8 @@ pub(crate) fn judge(view: &View) -> Report {
 
 /// What is missing until the cluster is ready: every group has a leader, and every founder is a member that answers.
 pub(crate) fn missing(view: &View) -> Vec<String> {
-    if let Some((_, what)) = founding(view) {
-        let why = if view.base.waits_for.is_empty() { "" } else { ": " };
-        return vec![format!("{what}{why}{}", view.base.waits_for)];
+    if let Some(why) = founding(view) {
+        return vec![why];
     }
     let mut missing = founders(view);
     let leaderless = names(view.groups.iter().filter(|group| group.leader.is_none()));
@@ -68,17 +68,20 @@ pub(crate) fn missing(view: &View) -> Vec<String> {
     missing
 }
 
-/// Whether there is a cluster at all.
-fn founding(view: &View) -> Option<(Health, String)> {
-    let what = match view.base.standing {
-        Standing::Founding => "the cluster is not founded yet".to_owned(),
-        Standing::Standby => "no member of the cluster answers".to_owned(),
-        Standing::Member if view.partitions().next().is_none() => {
-            "the cluster has no partitions yet".to_owned()
-        }
-        Standing::Member => return None,
-    };
-    Some((Health::Unavailable, what))
+/// Why there is no cluster with partitions, if there is none, and what is waited for.
+pub(super) fn founding(view: &View) -> Option<String> {
+    let why = no_cluster(view)?;
+    let waits_for = &view.base.waits_for;
+    Some(if waits_for.is_empty() { why.to_owned() } else { format!("{why}: {waits_for}") })
+}
+
+fn no_cluster(view: &View) -> Option<&'static str> {
+    match view.base.standing {
+        Standing::Founding => Some("the cluster is not founded yet"),
+        Standing::Standby => Some("no member of the cluster answers"),
+        Standing::Member if view.partitions().next().is_none() => Some("the cluster has no partitions yet"),
+        Standing::Member => None,
+    }
 }
 
 /// The founders that are not members, or do not answer. A founder that is told by an address is the node there; of those

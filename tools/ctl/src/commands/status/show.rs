@@ -360,6 +360,7 @@ pub(crate) fn group_json(view: &View, group: &GroupStatus) -> Value {
         "leader": group.leader.map(|ballot| json!({
             "id": ballot.node.to_string(),
             "name": view.name_of(ballot.node),
+            "address": view.row(ballot.node).map(|row| row.addr.to_string()),
             "ballot": ballot.n,
         })),
         "replicas": group.replicas.iter().map(|replica| view.name_of(replica.node)).collect::<Vec<_>>(),
@@ -381,6 +382,7 @@ fn replica_json(view: &View, group: &GroupStatus, replica: &ReplicaStatus) -> Va
     json!({
         "id": replica.node.to_string(),
         "name": view.name_of(replica.node),
+        "address": view.row(replica.node).map(|row| row.addr.to_string()),
         "reports": report.is_some(),
         "view": report.map(|report| report.view.0),
         "decided": report.map(|report| report.decided.0),

@@ -90,7 +90,8 @@ fn is_served(found: &Survey) -> bool {
     View::of(found.clone()).is_ok_and(|view| judge(&view).health < Health::Unavailable)
 }
 
-fn address_of(daemons: &impl Daemons, status: &Status) -> String {
+/// The address at which the answerer was asked.
+pub(super) fn address_of(daemons: &impl Daemons, status: &Status) -> String {
     let linked = daemons.connected().into_iter().find(|(node, _)| *node == status.node);
     let own = || status.nodes.iter().find(|row| row.node == Some(status.node)).map(|row| row.addr);
     linked.map(|(_, address)| address).or_else(own).map_or_else(String::new, |address| address.to_string())

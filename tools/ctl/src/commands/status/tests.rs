@@ -134,7 +134,7 @@ fn standby(number: u8) -> Status {
 }
 
 /// What a node answers that waits for the third founder.
-fn founding() -> Status {
+pub(crate) fn founding() -> Status {
     let mut status = status_of(1);
     status.standing = Standing::Founding;
     status.groups.clear();
@@ -539,12 +539,12 @@ fn the_status_has_the_documented_shape() {
     );
     let reports = |number: u8, lag: u64| {
         json!({
-            "id": format!("{number:02x}").repeat(16), "name": format!("n{number}"), "reports": true, "view": 0,
-            "decided": 10, "applied": 10 - lag, "lag": lag
+            "id": format!("{number:02x}").repeat(16), "name": format!("n{number}"),
+            "address": format!("127.0.0.{number}:7400"), "reports": true, "view": 0, "decided": 10, "applied": 10 - lag, "lag": lag
         })
     };
     let silent = json!({
-        "id": "01".repeat(16), "name": "n1", "reports": false, "view": null, "decided": null, "applied": null,
+        "id": "01".repeat(16), "name": "n1", "address": "127.0.0.1:7400", "reports": false, "view": null, "decided": null, "applied": null,
         "lag": null
     });
     assert_eq!(
@@ -553,7 +553,7 @@ fn the_status_has_the_documented_shape() {
             "group": 2, "slots": [8192, 16383], "view": 0, "replicas": ["n1", "n2", "n3"], "live": 2, "len": 10,
             "decided": 10, "applied": 10, "keys": 5, "bytes": 50, "sessions": 1, "missing": 1, "lag": 3,
             "reports": [silent, reports(2, 0), reports(3, 3)],
-            "leader": { "id": "02020202020202020202020202020202", "name": "n2", "ballot": 1 }
+            "leader": { "id": "02020202020202020202020202020202", "name": "n2", "address": "127.0.0.2:7400", "ballot": 1 }
         })
     );
     assert_eq!(

@@ -7,7 +7,9 @@ use haystack_wire::ids::Ballot;
 use haystack_wire::message::directory::Standing;
 
 use super::facts::Facts;
+use super::health::founding;
 use super::survey::Survey;
+use crate::failure::{Exit, Failure};
 
 /// The cluster as the answers together show it.
 #[derive(Clone, Debug)]
@@ -107,6 +109,14 @@ impl View {
         let named = self.base.coordinator.filter(|named| leads.is_none_or(|leads| leads < *named));
         let ballot = named.or(leads)?;
         Some(Coordinator { ballot, answers: Some(ballot) == leads })
+    }
+
+    /// Whether there is a cluster with partitions at all.
+    ///
+    /// # Errors
+    /// If not: why, and what is waited for.
+    pub(crate) fn founded(&self) -> Result<(), Failure> {
+        founding(self).map_or(Ok(()), |why| Err(Failure::new(Exit::Unreachable, why)))
     }
 
     /// Whether the system is founded and every group has a leader.
