@@ -36,9 +36,6 @@ fn write_all(connection: &mut Connection, keys: &BTreeMap<GroupId, String>, grou
     }
     for _ in groups {
         let ended = connection.completion(SERVES_AGAIN_WITHIN).unwrap().expect("an answer in time");
-        if std::env::var_os("SHOW").is_some() {
-            println!("{:?} {:?} {}", began.elapsed(), ended.group, ended.attempts);
-        }
         ended.outcome.unwrap();
     }
     began.elapsed()
@@ -64,8 +61,8 @@ fn new_coordinator(dev: &Dev, survivors: &[String], dead: &BTreeSet<String>) -> 
     let deadline = Instant::now() + SERVES_AGAIN_WITHIN;
     loop {
         let said = survivors.iter().map(|survivor| {
-            let status = json(&dev.ctl_at(survivor, &["status", "--json"]));
-            status["coordinator"]["name"].as_str().unwrap_or_default().to_owned()
+            let known = json(&dev.ctl_at(survivor, &["coordinator", "--json"]));
+            known["coordinator"]["name"].as_str().unwrap_or_default().to_owned()
         });
         let names: BTreeSet<String> = said.collect();
         if let (1, Some(name)) = (names.len(), names.first())
@@ -130,7 +127,7 @@ fn nine_daemons_outlive_their_coordinator_and_two_more() {
         .filter(|part| lost(&part.replicas) > 1)
         .map(|part| u64::from(part.group.0))
         .collect();
-    for survivor in &survivors {
+    for survivor in survivors.iter().take(2) {
         let output = dev.ctl_at(survivor, &["status", "--json"]);
         assert_eq!(
             output.status.code(),
