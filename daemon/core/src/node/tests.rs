@@ -266,18 +266,18 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
 fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
     use haystack_wire::ids::NetworkId;
     use haystack_wire::keys::{KeyRing, new_cluster_key};
-    let key = |byte| KeyRing::from_file_text(&new_cluster_key([byte; 32])).unwrap();
-    let cases: [(&str, fn(&mut Config), fn(&mut Config)); 2] = [
-        ("`cluster`", |_| {}, |config| config.network = NetworkId::of_cluster("other")),
-        ("set `key_file`", |_| {}, |_| {}),
-    ];
-    for (word, first, second) in cases {
+    let other_name = |config: &mut Config| config.network = NetworkId::of_cluster("other");
+    let with_key = |config: &mut Config| {
+        config.keys = KeyRing::from_file_text(&new_cluster_key([1; 32])).unwrap();
+    };
+    let cases: [(&str, &dyn Fn(&mut Config)); 2] =
+        [("`cluster`", &other_name), ("set `key_file`", &with_key)];
+    for (word, set) in cases {
         let mut world = World { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new() };
-        for (at, set) in [first, second].into_iter().enumerate() {
+        for at in 0..2 {
             let mut config = Config::new(&format!("n{at}"), addr(at), (0..2).map(addr).collect());
-            set(&mut config);
-            if word.contains("key") && at == 1 {
-                config.keys = key(1);
+            if at == 1 {
+                set(&mut config);
             }
             world.add(config, &[]);
         }
