@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use haystack_client::core::Client;
 use haystack_core::config::Config;
 use haystack_core::mutation::Mutations;
-use haystack_core::node::{Buggify, Event as NodeEvent, Lsn, Node};
+use haystack_core::node::{Event as NodeEvent, Lsn, Node};
 use haystack_wire::ids::{NetworkId, NodeId};
 use haystack_wire::keys::{KeyRing, Rights, new_cluster_key};
 use haystack_wire::message::admin::ClusterEvent;
@@ -242,7 +242,7 @@ impl World {
         config.replicas = self.scenario.replicas;
         config.limits = self.scenario.limits;
         config.links = self.scenario.links;
-        config.buggify = if self.nemesis.calm { Buggify::default() } else { self.scenario.buggify };
+        config.buggify = self.buggify();
         config.session_ttl = self.scenario.session_ttl;
         config.observe = true;
         config.mutations = self.mutations;

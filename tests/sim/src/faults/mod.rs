@@ -78,8 +78,24 @@ impl World {
     pub(crate) fn begin_storm(&mut self) {
         self.nemesis.begun_storm = true;
         self.net.set_weather(self.scenario.weather.clone());
+        self.set_buggify();
         let first = self.nemesis.dice.wait(self.scenario.strikes);
         self.queue.push(self.queue.now() + first, Event::Strike);
+    }
+
+    /// How daemons mistreat their groups' messages now: at founding only if that is in the storm too.
+    pub(crate) fn buggify(&self) -> Buggify {
+        let storms = self.nemesis.begun_storm && !self.nemesis.calm;
+        if storms { self.scenario.buggify } else { Buggify::default() }
+    }
+
+    fn set_buggify(&mut self) {
+        let rates = self.buggify();
+        for host in &mut self.hosts {
+            if let Process::Daemon(daemon) = &mut host.process {
+                daemon.node.set_buggify(rates);
+            }
+        }
     }
 
     /// The next fault begins.
@@ -397,13 +413,9 @@ impl World {
         self.nemesis.calm = true;
         self.net.set_weather(self.scenario.weather.calm());
         self.net.heal(&healed);
-        for host in &mut self.hosts {
-            // Like the weather it ends everywhere: a leader beyond the core may adopt a long log for ever over links
-            // that lose what they took, which no election could know of.
-            if let Process::Daemon(daemon) = &mut host.process {
-                daemon.node.set_buggify(Buggify::default());
-            }
-        }
+        // Like the weather it ends everywhere: a leader beyond the core may adopt a long log for ever over links that
+        // lose what they took, which no election could know of.
+        self.set_buggify();
         for at in (0..self.ghost()).filter(|at| healed(*at)) {
             let host = &mut self.hosts[at];
             (host.pauses, host.slowness, host.disk_slowness) = (0, 1, 1);
