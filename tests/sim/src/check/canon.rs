@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use haystack_core::directory::machine::DirectoryCommand;
-use haystack_wire::codec::decode_whole;
-use haystack_wire::ids::{GroupId, LogIndex};
+use haystack_core::directory::machine::DirectoryMachine;
+use haystack_wire::ids::{Epoch, GroupId, LogIndex, NodeId};
 use haystack_wire::message::client::{Effect, Outcome, Pair, Versioned};
 use haystack_wire::message::directory::PartitionMap;
 use haystack_wire::slot::slot_of;
@@ -157,8 +156,12 @@ impl Canon {
 #[derive(Debug, Default)]
 pub(crate) struct Canons {
     groups: BTreeMap<GroupId, Canon>,
-    /// The partition map, by the directory's log.
-    map: Option<PartitionMap>,
+    /// What the directory's log says.
+    directory: DirectoryMachine,
+    /// Every partition map that it made.
+    maps: BTreeMap<Epoch, PartitionMap>,
+    /// Processes that it declared gone since somebody looked.
+    gone: Vec<NodeId>,
 }
 
 impl Canons {
@@ -172,18 +175,44 @@ impl Canons {
         digest: u128,
         body: &Bytes,
     ) -> Check {
-        if group == GroupId::DIRECTORY
-            && self.map.is_none()
-            && let Ok(DirectoryCommand::Found(map)) = decode_whole(body, "directory command")
-        {
-            self.map = Some(map);
+        let canon = self.groups.entry(group).or_insert_with(|| Canon::new(group));
+        let first = index.0 == canon.len();
+        canon.applied(who, index, chain, digest, body)?;
+        if first && group == GroupId::DIRECTORY {
+            self.direct(body);
         }
-        self.groups.entry(group).or_insert_with(|| Canon::new(group)).applied(who, index, chain, digest, body)
+        Ok(())
+    }
+
+    /// The directory's log goes on.
+    fn direct(&mut self, body: &Bytes) {
+        let before = self.directory.clone();
+        if !self.directory.apply(body) {
+            return;
+        }
+        let nodes = before.map().into_iter().flat_map(|map| &map.nodes).map(|record| record.info.node);
+        self.gone.extend(nodes.filter(|node| !before.is_gone(*node) && self.directory.is_gone(*node)));
+        self.maps.extend(self.directory.map().map(|map| (map.epoch, map.clone())));
+    }
+
+    /// The partition map, by the directory's log.
+    pub(crate) const fn map(&self) -> Option<&PartitionMap> {
+        self.directory.map()
+    }
+
+    /// The partition map of an epoch.
+    pub(crate) fn map_of(&self, epoch: Epoch) -> Option<&PartitionMap> {
+        self.maps.get(&epoch)
+    }
+
+    /// Processes that were declared gone since the last call.
+    pub(crate) fn newly_gone(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.gone)
     }
 
     /// The group that serves a key, once the directory's log says it.
     pub(crate) fn group_of(&self, key: &[u8]) -> Option<GroupId> {
-        self.map.as_ref()?.group_of(slot_of(key))
+        self.map()?.group_of(slot_of(key))
     }
 
     /// The history of a group, begun if it was not yet: nothing applied is a history too.
