@@ -22,6 +22,7 @@ mod parts;
 mod phases;
 mod queue;
 mod report;
+mod roster;
 mod run;
 mod scenario;
 mod shape;

@@ -146,12 +146,13 @@ impl World {
             }
         }
         if self.demand() == Demand::Nothing {
-            return self.run(healed_at + SECONDS);
+            self.run(healed_at + SECONDS)?;
+            return self.roster_agrees();
         }
         let all: BTreeSet<usize> = self.daemons().collect();
         let equal = self.reach(SETTLED_WITHIN, |world| world.is_equal(&all) && world.stands(&all))?;
         ensure!(equal, Live, "replicas differ 10 s after all healed: {}", self.scene());
-        Ok(())
+        self.roster_agrees()
     }
 
     /// Lets time pass until something is reached, or for `within`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use haystack_core::mutation::Mutations;
 use haystack_core::node::{Event as NodeEvent, Lsn};
-use haystack_wire::ids::NodeId;
+use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::keys::KeyRing;
 use haystack_wire::message::admin::ClusterEvent;
 use slog::Logger;
@@ -364,6 +364,7 @@ impl World {
         if daemon.watch.look(&self.hosts[at].name, daemon.node.groups(), &self.record.canons)? {
             self.on_leader(at);
         }
+        daemon.maps.look(&self.hosts[at].name, &daemon.node, &self.record.canons)?;
         self.clusters.look(&self.hosts[at].name, &daemon.node)?;
         if daemon.stopped {
             self.queue.push(now, Event::Ends { fault: crate::faults::stopped(at) });
@@ -377,13 +378,19 @@ impl World {
                 NodeEvent::Applied { group, index, chain, digest, body } => {
                     self.trace.mix(chain ^ index.0);
                     self.record.canons.applied(who, group, index, chain, digest, &body)?;
+                    if group == GroupId::DIRECTORY {
+                        self.judge_directory(who)?;
+                    }
                 }
                 NodeEvent::Stopped { .. } => daemon.stopped = true,
                 NodeEvent::Ready => self.coverage.add("node", "ready", 1),
                 NodeEvent::NotReady => self.coverage.add("node", "not_ready", 1),
                 NodeEvent::Leader { .. } => self.coverage.add("node", "leader_changes_seen", 1),
                 NodeEvent::Standing { .. } => self.coverage.add("node", "standing_changes", 1),
-                NodeEvent::Cluster(event) => self.coverage.add("cluster", event_name(&event), 1),
+                NodeEvent::Cluster(event) => {
+                    self.heed(who, &event)?;
+                    self.coverage.add("cluster", event_name(&event), 1);
+                }
                 NodeEvent::Peer { .. } => {}
             }
         }

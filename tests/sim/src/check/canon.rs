@@ -6,7 +6,7 @@ use bytes::Bytes;
 use haystack_core::directory::machine::DirectoryMachine;
 use haystack_wire::ids::{Epoch, GroupId, LogIndex, NodeId};
 use haystack_wire::message::client::{Effect, Outcome, Pair, Versioned};
-use haystack_wire::message::directory::PartitionMap;
+use haystack_wire::message::directory::{NodeState, PartitionMap};
 use haystack_wire::slot::slot_of;
 
 use super::model::Model;
@@ -160,8 +160,16 @@ pub(crate) struct Canons {
     directory: DirectoryMachine,
     /// Every partition map that it made.
     maps: BTreeMap<Epoch, PartitionMap>,
-    /// Processes that it declared gone since somebody looked.
-    gone: Vec<NodeId>,
+    news: News,
+}
+
+/// What the directory's log has come to say since somebody looked.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Processes that it declared gone.
+    pub(crate) gone: Vec<NodeId>,
+    /// Processes that it admitted, with others of their names that it did not take for down.
+    pub(crate) namesakes: Vec<(NodeId, NodeId)>,
 }
 
 impl Canons {
@@ -191,8 +199,15 @@ impl Canons {
             return;
         }
         let nodes = before.map().into_iter().flat_map(|map| &map.nodes).map(|record| record.info.node);
-        self.gone.extend(nodes.filter(|node| !before.is_gone(*node) && self.directory.is_gone(*node)));
-        self.maps.extend(self.directory.map().map(|map| (map.epoch, map.clone())));
+        self.news.gone.extend(nodes.filter(|node| !before.is_gone(*node) && self.directory.is_gone(*node)));
+        let Some(map) = self.directory.map() else { return };
+        self.maps.insert(map.epoch, map.clone());
+        let Some(before) = before.map() else { return };
+        for new in map.nodes.iter().filter(|record| before.record(record.info.node).is_none()) {
+            let others = before.nodes.iter().filter(|other| other.info.name == new.info.name);
+            let others = others.filter(|other| !matches!(other.state, NodeState::Down | NodeState::Gone));
+            self.news.namesakes.extend(others.map(|other| (new.info.node, other.info.node)));
+        }
     }
 
     /// The partition map, by the directory's log.
@@ -205,9 +220,9 @@ impl Canons {
         self.maps.get(&epoch)
     }
 
-    /// Processes that were declared gone since the last call.
-    pub(crate) fn newly_gone(&mut self) -> Vec<NodeId> {
-        std::mem::take(&mut self.gone)
+    /// What the directory's log has come to say since the last call.
+    pub(crate) fn news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// The group that serves a key, once the directory's log says it.
