@@ -286,6 +286,8 @@ impl Node {
             stats: Stats::default(),
             config,
         };
+        // Who begins with a cluster in its life file belongs to it from now on; nothing else announces that.
+        node.note_cluster(now);
         node.wire_up(now);
         node.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
         node.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));

@@ -1,6 +1,7 @@
 //! Whole nodes on a perfect network, where what is held is about several of their parts at once.
 
 use haystack_wire::message::directory::NodeState;
+use haystack_wire::message::membership::MemberState;
 
 use super::*;
 
@@ -35,9 +36,13 @@ impl World {
 
     /// A process that succeeds others in its state directory.
     fn add(&mut self, config: Config, predecessors: &[NodeId]) -> usize {
+        let life = Life::fresh(&config.name);
+        self.add_to(life, config, predecessors)
+    }
+
+    fn add_to(&mut self, mut life: Life, config: Config, predecessors: &[NodeId]) -> usize {
         let at = self.nodes.len();
         let node = NodeId([at as u8 + 1; 16]);
-        let mut life = Life::fresh(&config.name);
         predecessors.iter().for_each(|node| life.begin(*node));
         life.begin(node);
         let identity = Identity { node, boot: Boot::default(), life };
@@ -206,6 +211,22 @@ fn a_restarted_daemon_takes_its_predecessors_place_in_the_table_at_once() {
     let map = world.node(0).map().unwrap();
     assert_eq!(map.record(old).map(|record| record.state), Some(NodeState::Gone), "groups still name it");
     assert_eq!(map.record(world.node(at).id()).map(|record| record.state), Some(NodeState::Up));
+}
+
+#[test]
+fn a_daemon_whose_life_file_names_the_cluster_gossips_from_its_start_on() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    let cluster = world.node(2).cluster().unwrap();
+    world.nodes[2] = None;
+    let mut config = Config::new("n2", addr(world.nodes.len()), Vec::new());
+    config.seeds = vec![addr(0), addr(1)];
+    let grant = crate::directory::life::Grant::Joined { cluster };
+    let at = world.add_to(Life { grant, ..Life::fresh("n2") }, config, &[old]);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+    assert_eq!(world.node(at).members().filter(|member| member.state == MemberState::Alive).count(), 3);
 }
 
 #[test]
