@@ -283,27 +283,23 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     assert_eq!(left.iter().filter(|state| **state == NodeState::Gone).count(), 1, "{left:?}");
 }
 
+/// What the first of two founders says it waits for beside a second one that is set up otherwise.
+fn said_beside(set: impl FnOnce(&mut Config)) -> String {
+    let mut world = World::founders(1, 2, 2);
+    let mut config = Config::new("n1", addr(1), (0..2).map(addr).collect());
+    set(&mut config);
+    world.add(config, &[]);
+    world.pass(Duration::from_secs(2));
+    world.node(0).status(world.now).waits_for
+}
+
 #[test]
 fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
     use haystack_wire::ids::NetworkId;
     use haystack_wire::keys::{KeyRing, new_cluster_key};
-    let other_name = |config: &mut Config| config.network = NetworkId::of_cluster("other");
-    let with_key = |config: &mut Config| {
-        config.keys = KeyRing::from_file_text(&new_cluster_key([1; 32])).unwrap();
-    };
-    let cases: [(&str, &dyn Fn(&mut Config)); 2] =
-        [("`cluster`", &other_name), ("set `key_file`", &with_key)];
-    for (word, set) in cases {
-        let mut world = World { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new() };
-        for at in 0..2 {
-            let mut config = Config::new(&format!("n{at}"), addr(at), (0..2).map(addr).collect());
-            if at == 1 {
-                set(&mut config);
-            }
-            world.add(config, &[]);
-        }
-        world.pass(Duration::from_secs(2));
-        let said = world.node(0).status(world.now).waits_for;
-        assert!(said.contains(word) && said.contains("(missing)"), "{said}");
-    }
+    let key = new_cluster_key([1; 32]);
+    let name = said_beside(|config| config.network = NetworkId::of_cluster("other"));
+    assert!(name.contains("(missing)") && name.contains("`cluster`"), "{name}");
+    let key = said_beside(|config| config.keys = KeyRing::from_file_text(&key).unwrap());
+    assert!(key.contains("(missing)") && key.contains("set `key_file`"), "{key}");
 }
