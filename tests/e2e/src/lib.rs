@@ -111,11 +111,14 @@ impl Dev {
         self.ctl_command(args).output().unwrap()
     }
 
+    /// `haystackctl` with these arguments, connected to one daemon.
+    pub fn ctl_at(&self, name: &str, args: &[&str]) -> Output {
+        ctl_command(&self.daemons[name].0, args).output().unwrap()
+    }
+
     /// `haystackctl` with these arguments, not started yet.
     pub fn ctl_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary("haystackctl"));
-        command.args(["--connect", &self.connect()]).args(args).stdin(Stdio::null());
-        command
+        ctl_command(&self.connect(), args)
     }
 
     /// Stops the cluster as Ctrl-C does, and returns its exit status.
@@ -130,6 +133,12 @@ impl Dev {
         }
         code
     }
+}
+
+fn ctl_command(connect: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(binary("haystackctl"));
+    command.args(["--connect", connect]).args(args).stdin(Stdio::null());
+    command
 }
 
 impl Drop for Dev {

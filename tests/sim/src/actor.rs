@@ -161,9 +161,17 @@ impl Actor {
         wakes.min().unwrap_or(u64::MAX)
     }
 
-    /// Whether nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.errands.is_empty() && self.places.iter().all(|place| matches!(place.waits, Waits::Until(_)))
+    /// Whether nothing is under way at the groups that `lively` names; others may never answer.
+    pub(crate) fn is_idle(&self, record: &Record, lively: &impl Fn(GroupId) -> bool) -> bool {
+        let of_key = |key: u32| record.canons.group_of(record.keys[key as usize].as_bytes());
+        let of_op = |op: usize| of_key(record.history.ops[op].key);
+        let waits = |place: &Place| match place.waits {
+            Waits::Until(_) => false,
+            Waits::Answer { op, .. } | Waits::Resolve { op, .. } => of_op(op).is_some_and(lively),
+            Waits::Look { key, .. } => of_key(key).is_some_and(lively),
+            Waits::Page { group, .. } => lively(group),
+        };
+        self.errands.is_empty() && !self.places.iter().any(waits)
     }
 
     /// Whether nothing but the user's own rhythm is waited for, for reports.
@@ -173,8 +181,8 @@ impl Actor {
     }
 
     /// Reads these keys as soon as there is a place.
-    pub(crate) fn read_all(&mut self, keys: usize) {
-        self.errands.extend((0..keys as u32).map(Errand::Get));
+    pub(crate) fn read_all(&mut self, keys: impl Iterator<Item = u32>) {
+        self.errands.extend(keys.map(Errand::Get));
     }
 
     /// Settles these writes as soon as there is a place.

@@ -7,6 +7,7 @@ use haystack_core::node::{Identity, Lsn, Node, Record};
 use haystack_wire::ids::{Boot, NodeId};
 use haystack_wire::message::directory::FoundingList;
 
+use crate::check::maps::MapWatch;
 use crate::check::replica::Watch;
 use crate::dice::Dice;
 
@@ -15,6 +16,7 @@ use crate::dice::Dice;
 pub(crate) struct Daemon {
     pub(crate) node: Node,
     pub(crate) watch: Watch,
+    pub(crate) maps: MapWatch,
     /// Records on their way to disk, in order.
     pub(crate) writing: VecDeque<(Lsn, Vec<u8>)>,
     /// Lists that this process wrote a grant of: it may vote in them.
@@ -30,6 +32,7 @@ impl Daemon {
         Self {
             node,
             watch: Watch::default(),
+            maps: MapWatch::default(),
             writing: VecDeque::new(),
             granted: Vec::new(),
             stopping: false,

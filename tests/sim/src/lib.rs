@@ -6,6 +6,7 @@
 //! the while every replica is held against one canonical history ([`check`]).
 
 mod actor;
+mod births;
 pub mod check;
 mod coverage;
 mod daemon;
@@ -17,11 +18,14 @@ mod host;
 pub mod membership;
 mod net;
 mod packets;
+mod parts;
 mod phases;
 mod queue;
 mod report;
+mod roster;
 mod run;
 mod scenario;
+mod shape;
 mod soak;
 mod storm;
 mod value;

@@ -44,6 +44,7 @@ pub fn faults() -> impl Iterator<Item = &'static str> {
         "truncation",
         "drift",
         "losses",
+        "joiners",
         "founding_in_storm",
         "buggify",
         "consensus_storm",

@@ -12,6 +12,7 @@ use haystack_wire::link;
 
 use crate::dice::{Dice, Ppm};
 use crate::net::Weather;
+use crate::shape::Shape;
 use crate::storm;
 
 pub(crate) const MICROS: u64 = 1_000;
@@ -159,9 +160,11 @@ pub(crate) struct Cpu {
 /// The worst that happens to the daemons of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Losses {
-    /// Never more than a minority of the founders is lost.
+    /// No group loses more than a minority of its replicas.
     Minority,
-    /// A majority is lost at once, and comes back without memory.
+    /// Nor does the directory, but partitions may.
+    Partitions,
+    /// A majority of the founders is lost at once, and comes back without memory.
     Majority,
     /// All are killed and started again.
     All,
@@ -170,12 +173,9 @@ pub(crate) enum Losses {
 /// Everything drawn from a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
-    pub(crate) daemons: usize,
+    pub(crate) shape: Shape,
     /// Whether all is bent towards what hurts agreement.
     pub(crate) consensus_storm: bool,
-    pub(crate) partitions: u32,
-    /// Replicas of every partition, if there are as many daemons.
-    pub(crate) replicas: u32,
     pub(crate) addressing: Addressing,
     pub(crate) sealed: bool,
     pub(crate) limits: Limits,
@@ -216,7 +216,6 @@ impl Scenario {
     pub(crate) fn draw(seed: u64, without: &[String], storms: bool) -> Self {
         let mut dice = Dice::new(seed, "scenario");
         let dice = &mut dice;
-        let daemons = if dice.chance(600_000) { 3 } else { 5 };
         let enabled = |name: &str| !without.iter().any(|left_out| left_out == name);
         let mut faults: Vec<u32> = Fault::ALL
             .iter()
@@ -228,13 +227,12 @@ impl Scenario {
         let losses = match dice.below(20) {
             0 => Losses::Majority,
             1 => Losses::All,
+            2..=4 => Losses::Partitions,
             _ => Losses::Minority,
         };
         let mut drawn = Self {
-            daemons,
+            shape: Shape::draw(seed, &enabled),
             consensus_storm: false,
-            partitions: dice.pick(&[1, 1, 2, 3, 4]).unwrap_or(1),
-            replicas: daemons as u32,
             addressing: dice
                 .pick(&[Addressing::V4, Addressing::V4, Addressing::V6, Addressing::Loopback])
                 .unwrap_or(Addressing::V4),

@@ -286,6 +286,8 @@ impl Node {
             stats: Stats::default(),
             config,
         };
+        // Who begins with a cluster in its life file belongs to it from now on; nothing else announces that.
+        node.note_cluster(now);
         node.wire_up(now);
         node.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
         node.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));
@@ -595,9 +597,6 @@ impl Node {
     /// Group 0 has decided a map.
     fn on_map_decided(&mut self, now: Instant) {
         let Some(map) = self.groups.get(&GroupId::DIRECTORY).and_then(Group::map).cloned() else { return };
-        if let Some(directory) = self.groups.get_mut(&GroupId::DIRECTORY) {
-            directory.set_epoch(map.epoch);
-        }
         self.adopt_map(now, map);
     }
 
@@ -614,6 +613,7 @@ impl Node {
             }
         }
         self.unsettled = true;
+        self.groups.values_mut().for_each(|group| group.set_epoch(map.epoch));
         let before = self.map.replace(map.clone());
         self.founding.on_map(&map);
         self.note_node_table(now, before.as_ref(), &map);

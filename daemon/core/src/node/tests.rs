@@ -1,6 +1,7 @@
 //! Whole nodes on a perfect network, where what is held is about several of their parts at once.
 
 use haystack_wire::message::directory::NodeState;
+use haystack_wire::message::membership::MemberState;
 
 use super::*;
 
@@ -35,9 +36,13 @@ impl World {
 
     /// A process that succeeds others in its state directory.
     fn add(&mut self, config: Config, predecessors: &[NodeId]) -> usize {
+        let life = Life::fresh(&config.name);
+        self.add_to(life, config, predecessors)
+    }
+
+    fn add_to(&mut self, mut life: Life, config: Config, predecessors: &[NodeId]) -> usize {
         let at = self.nodes.len();
         let node = NodeId([at as u8 + 1; 16]);
-        let mut life = Life::fresh(&config.name);
         predecessors.iter().for_each(|node| life.begin(*node));
         life.begin(node);
         let identity = Identity { node, boot: Boot::default(), life };
@@ -209,6 +214,22 @@ fn a_restarted_daemon_takes_its_predecessors_place_in_the_table_at_once() {
 }
 
 #[test]
+fn a_daemon_whose_life_file_names_the_cluster_gossips_from_its_start_on() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    let cluster = world.node(2).cluster().unwrap();
+    world.nodes[2] = None;
+    let mut config = Config::new("n2", addr(world.nodes.len()), Vec::new());
+    config.seeds = vec![addr(0), addr(1)];
+    let grant = crate::directory::life::Grant::Joined { cluster };
+    let at = world.add_to(Life { grant, ..Life::fresh("n2") }, config, &[old]);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+    assert_eq!(world.node(at).members().filter(|member| member.state == MemberState::Alive).count(), 3);
+}
+
+#[test]
 fn a_daemon_whose_name_is_taken_is_not_admitted_and_says_why() {
     let mut world = World::founders(3, 3, 4);
     world.pass(Duration::from_secs(3));
@@ -260,4 +281,25 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     world.pass(Duration::from_millis(500));
     let left = world.states(0);
     assert_eq!(left.iter().filter(|state| **state == NodeState::Gone).count(), 1, "{left:?}");
+}
+
+/// What the first of two founders says it waits for beside a second one that is set up otherwise.
+fn said_beside(set: impl FnOnce(&mut Config)) -> String {
+    let mut world = World::founders(1, 2, 2);
+    let mut config = Config::new("n1", addr(1), (0..2).map(addr).collect());
+    set(&mut config);
+    world.add(config, &[]);
+    world.pass(Duration::from_secs(2));
+    world.node(0).status(world.now).waits_for
+}
+
+#[test]
+fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
+    use haystack_wire::ids::NetworkId;
+    use haystack_wire::keys::{KeyRing, new_cluster_key};
+    let key = new_cluster_key([1; 32]);
+    let name = said_beside(|config| config.network = NetworkId::of_cluster("other"));
+    assert!(name.contains("(missing)") && name.contains("`cluster`"), "{name}");
+    let key = said_beside(|config| config.keys = KeyRing::from_file_text(&key).unwrap());
+    assert!(key.contains("(missing)") && key.contains("set `key_file`"), "{key}");
 }
