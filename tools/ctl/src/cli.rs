@@ -23,6 +23,7 @@ use crate::near::did_you_mean;
     global_setting = AppSettings::DisableHelpSubcommand,
     global_setting = AppSettings::UnifiedHelpMessage,
     global_setting = AppSettings::DeriveDisplayOrder,
+    global_setting = AppSettings::AllArgsOverrideSelf,
 )]
 pub(crate) struct Cli {
     #[structopt(flatten)]

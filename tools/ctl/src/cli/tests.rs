@@ -23,6 +23,10 @@ fn options_go_before_and_after_the_command_and_the_later_wins() {
     assert!(options.json);
     let (_, options) = asked("haystackctl --cluster c key --json client --from f --rights wr --cluster d");
     assert_eq!((options.cluster.as_deref(), options.json), (Some("d"), true));
+    let (_, options) =
+        asked("haystackctl --connect a --connect b status --timeout 1 --timeout 2 --json --json");
+    assert_eq!(options.connect, Some(Addresses(vec!["b".into()])));
+    assert_eq!(options.timeout, Some(Duration::from_secs(2)));
     let (_, options) = asked("haystackctl status");
     assert_eq!(options, Options::default());
 }

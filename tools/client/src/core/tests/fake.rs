@@ -87,6 +87,8 @@ impl Cluster {
                 last,
                 replicas: nodes.iter().map(|(node, _)| *node).collect(),
             });
+        let mut records: Vec<NodeRecord> = nodes.iter().map(|(node, addr)| record(*node, *addr)).collect();
+        records.sort_unstable_by_key(|record| record.info.node);
         let map = PartitionMap {
             cluster: ClusterId([id; 16]),
             history: HistoryId(0),
@@ -96,7 +98,7 @@ impl Cluster {
                 view: ViewId(0),
                 replicas: nodes.iter().take(3).map(|(node, _)| *node).collect(),
             },
-            nodes: nodes.iter().map(|(node, addr)| record(*node, *addr)).collect(),
+            nodes: records,
             partitions: partitions.collect(),
         };
         let leading =
