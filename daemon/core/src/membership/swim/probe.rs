@@ -33,6 +33,13 @@ pub(super) struct Flight {
     due: Instant,
 }
 
+impl Flight {
+    /// Whether any packet of the target that came at `at` is as good as an answer.
+    pub(super) fn is_answered_by_packet(&self, at: Instant) -> bool {
+        matches!(self.purpose, Purpose::Probe { .. }) && self.begun < at
+    }
+}
+
 enum Purpose {
     /// To see whether a member is there.
     Probe {
