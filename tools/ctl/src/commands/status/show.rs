@@ -390,3 +390,6 @@ fn replica_json(view: &View, group: &GroupStatus, replica: &ReplicaStatus) -> Va
         "lag": lag(group, replica),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ use crate::clock::Limit;
 const SECOND_OPINIONS: Duration = Duration::from_secs(2);
 /// How long one of them is waited for (judgement: the same 400 ms, and a round trip or two).
 const SECOND_OPINION: Duration = Duration::from_millis(700);
+/// How long one is waited for that has not answered a handshake by then (judgement: a few round trips around the world).
+const STRANGER: Duration = Duration::from_millis(400);
 
 /// What the daemons said.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +76,9 @@ pub(crate) fn survey(daemons: &mut impl Daemons, limit: Duration) -> Survey {
     while !is_served(&found) && !limit.left().is_zero() {
         let Some(address) = next(daemons, &found, &asked) else { break };
         asked.insert(address);
-        match daemons.at(address, limit.left().min(SECOND_OPINION)) {
+        let is_linked = daemons.connected().iter().any(|(_, linked)| *linked == address);
+        let patience = if is_linked { SECOND_OPINION } else { STRANGER };
+        match daemons.at(address, limit.left().min(patience)) {
             Ok(status) if found.answers.iter().all(|(_, other)| other.node != status.node) => {
                 found.answers.push((address.to_string(), status));
             }
@@ -108,3 +112,6 @@ fn next(daemons: &impl Daemons, found: &Survey, asked: &BTreeSet<SocketAddr>) ->
     let all = connected.iter().map(|(_, address)| *address).chain(daemons.given()).chain(named);
     all.into_iter().find(|address| !known.contains(address) && !asked.contains(address))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,9 @@ use haystack_wire::ids::{Ballot, ClusterId, Epoch, HistoryId, Slot, ViewId};
 use haystack_wire::message::admin::{ReplicaReport, ReplicaStatus, SlotRange};
 use haystack_wire::message::directory::{NodeState, Standing};
 use haystack_wire::message::membership::MemberState;
-use serde_json::json;
 
 use super::facts::Deficit;
 use super::health::{Report, judge, missing};
-use super::survey::{Daemons, Survey, survey};
 use super::*;
 
 pub(crate) fn node(number: u8) -> NodeId {
@@ -120,7 +118,7 @@ fn change(group: &mut GroupStatus, change: impl Fn(&mut ReplicaReport)) {
 }
 
 /// What a node answers that waits in a cluster where it has no part.
-fn standby(number: u8) -> Status {
+pub(super) fn standby(number: u8) -> Status {
     let mut status = status_of(number);
     status.standing = Standing::Standby;
     status.waits_for = "standby: no vote".to_owned();
@@ -159,7 +157,7 @@ fn judged(answers: impl IntoIterator<Item = Status>) -> Report {
     judge(&view_of(answers))
 }
 
-fn text_of(view: &View) -> String {
+pub(super) fn text_of(view: &View) -> String {
     show::text(view, &judge(view), false)
 }
 
@@ -405,18 +403,6 @@ fn the_deficit_is_exact() {
 }
 
 #[test]
-fn the_deficit_is_told_in_words_above_the_health() {
-    let text = text_of(&view_of([without(status_of(1), 3)]));
-    let line = "missing: 2 replicas of 2 partitions; 1 of 3 replicas of the directory";
-    assert!(text.contains(&format!("\n{line}\ndegraded: 2 of 3 nodes up")), "{text}");
-    let text = text_of(&view_of([without(without(status_of(2), 3), 1)]));
-    let line = "missing: 4 replicas of 2 partitions; 2 of 3 replicas of the directory; the leader of 2 groups; the \
-                majority of 3 groups";
-    assert!(text.contains(&format!("\n{line}\nunavailable: 1 of 3 nodes up")), "{text}");
-    assert!(!text_of(&view_of([status_of(1)])).contains("missing"));
-}
-
-#[test]
 fn the_state_of_a_node_counts_beside_whether_it_answers() {
     let told = |change: fn(&mut NodeStatus)| {
         let mut status = status_of(1);
@@ -466,215 +452,7 @@ fn an_answer_without_any_report_says_nothing_of_the_groups() {
 }
 
 #[test]
-fn the_text_ends_with_the_health_and_shows_nodes_and_groups_that_are_not_well() {
-    let view = view_of([without(status_of(1), 3)]);
-    let text = text_of(&view);
-    let lines = words(&text);
-    let first = "cluster 09090909, epoch 1, coordinator n1, ready, as n1 sees it";
-    assert!(text.starts_with(first), "{text}");
-    assert!(
-        lines.contains(&vec!["n2", "127.0.0.2:7400", "up", "yes", "2", "1", "0.25", "ms", "0.10", "%"]),
-        "{text}"
-    );
-    assert!(
-        lines.contains(&vec!["n3", "127.0.0.3:7400", "suspect", "NO", "0", "of", "2", "0", "-", "-"]),
-        "{text}"
-    );
-    assert!(lines.contains(&vec!["2", "n2", "0", "2/3", "0", "10", "5", "50"]), "{text}");
-    assert!(lines.contains(&vec!["directory", "n1", "0", "2/3", "0", "10", "-", "-"]), "{text}");
-    let short = "0 of 3 groups are led and complete (the directory and the partitions), view 0, no lag";
-    assert!(text.contains(short), "{text}");
-    assert!(text.ends_with("\ndegraded: 2 of 3 nodes up, 2 of 2 partitions led, 10 keys"), "{text}");
-}
-
-#[test]
-fn groups_that_are_well_are_summed_up_unless_all_are_asked_for() {
-    let mut status = status_of(1);
-    status.groups[2].view = ViewId(4);
-    let replica = &mut status.groups[2].replicas[2];
-    replica.report.iter_mut().for_each(|report| report.applied = LogIndex(7));
-    let view = view_of([status]);
-    let row = vec!["2", "n2", "4", "3/3", "3", "10", "5", "50"];
-    let text = text_of(&view);
-    assert!(!words(&text).contains(&row), "{text}");
-    let short = "3 of 3 groups are led and complete (the directory and the partitions), views 0 to 4, largest lag 3 \
-                 entries (partition 2)";
-    assert!(text.contains(short), "{text}");
-    let text = show::text(&view, &judge(&view), true);
-    assert!(words(&text).contains(&row), "{text}");
-}
-
-#[test]
-fn zones_and_hosts_are_shown_where_there_are_any() {
-    let text = text_of(&view_of([status_of(1)]));
-    assert!(!text.contains("zone") && !text.contains("host"), "{text}");
-    let mut status = status_of(1);
-    status.nodes[1].zone = "east".to_owned();
-    let text = text_of(&view_of([status]));
-    let lines = words(&text);
-    assert!(lines.iter().any(|line| line.starts_with(&["n2", "127.0.0.2:7400", "east", "up"])), "{text}");
-    assert!(lines.iter().any(|line| line.starts_with(&["n1", "127.0.0.1:7400", "-", "up"])), "{text}");
-    assert!(!text.contains("host"), "{text}");
-}
-
-#[test]
-fn the_status_has_the_documented_shape() {
-    let mut status = status_of(1);
-    let replica = &mut status.groups[2].replicas[2];
-    replica.report.iter_mut().for_each(|report| report.applied = LogIndex(7));
-    let view = view_of([without(status, 1)]);
-    let json = show::json(&view, &judge(&view));
-    let names =
-        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-    let top = "answers cluster coordinator deficit degree epoch founders groups health history nodes problems ready \
-               seen_by silent waits_for";
-    assert_eq!(names(&json).join(" "), top);
-    assert_eq!(
-        json["nodes"][1],
-        json!({
-            "id": "02020202020202020202020202020202", "name": "n2", "address": "127.0.0.2:7400", "up": true,
-            "standing": "member", "state": "up", "member": "alive", "zone": "", "host": "", "replicas": 2,
-            "reported_replicas": 2, "leads": 1, "rtt_us": 250, "loss_ppm": 1000, "answered": false
-        })
-    );
-    let reports = |number: u8, lag: u64| {
-        json!({
-            "id": format!("{number:02x}").repeat(16), "name": format!("n{number}"),
-            "address": format!("127.0.0.{number}:7400"), "reports": true, "view": 0, "decided": 10, "applied": 10 - lag, "lag": lag
-        })
-    };
-    let silent = json!({
-        "id": "01".repeat(16), "name": "n1", "address": "127.0.0.1:7400", "reports": false, "view": null, "decided": null, "applied": null,
-        "lag": null
-    });
-    assert_eq!(
-        json["groups"][2],
-        json!({
-            "group": 2, "slots": [8192, 16383], "view": 0, "replicas": ["n1", "n2", "n3"], "live": 2, "len": 10,
-            "decided": 10, "applied": 10, "keys": 5, "bytes": 50, "sessions": 1, "missing": 1, "lag": 3,
-            "reports": [silent, reports(2, 0), reports(3, 3)],
-            "leader": { "id": "02020202020202020202020202020202", "name": "n2", "address": "127.0.0.2:7400", "ballot": 1 }
-        })
-    );
-    assert_eq!(
-        names(&json["answers"][0]).join(" "),
-        "address cluster counters id name standing version waits_for"
-    );
-    assert_eq!(json["answers"][0]["counters"]["node.requests"], 7);
-    assert_eq!((&json["health"], &json["epoch"]), (&"unavailable".into(), &1.into()));
-    assert_eq!(
-        json["deficit"],
-        json!({
-            "replicas": 2, "partitions": 2, "directory_replicas": 1, "without_leader": [0, 1],
-            "without_majority": []
-        })
-    );
-    assert_eq!(
-        json["coordinator"],
-        json!({
-            "id": "01".repeat(16), "name": "n1", "address": "127.0.0.1:7400", "ballot": 1, "answers": false
-        })
-    );
-    let unfounded = view_of([founding()]);
-    let json = show::json(&unfounded, &judge(&unfounded));
-    assert_eq!(
-        (&json["cluster"], &json["coordinator"], &json["ready"]),
-        (&json!(null), &json!(null), &json!(false))
-    );
-    assert_eq!(json["waits_for"], "founding: waiting for 127.0.0.3:7400");
-}
-
-#[test]
-fn an_unseen_cluster_is_unavailable_in_json_too() {
-    let json = show::unseen(&Failure::new(Exit::Unreachable, "nobody"));
-    assert_eq!(
-        json,
-        json!({
-            "health": "unavailable", "problems": ["nobody"],
-            "error": { "kind": "unreachable", "message": "nobody" }
-        })
-    );
-}
-
-#[test]
 fn the_exit_status_follows_the_health() {
     let exits = [Health::Ok, Health::Degraded, Health::Unavailable].map(|health| health.exit() as u8);
     assert_eq!(exits, [0, 1, 5]);
-}
-
-/// Daemons by address, of which the first answers first.
-struct Fake {
-    answers: Vec<(SocketAddr, Option<Status>)>,
-    connected: Vec<SocketAddr>,
-    given: Vec<SocketAddr>,
-    asked: Vec<SocketAddr>,
-}
-
-impl Fake {
-    fn new(answers: impl IntoIterator<Item = (u8, Option<Status>)>) -> Self {
-        let answers = answers.into_iter().map(|(number, status)| (address(number), status)).collect();
-        Self { answers, connected: Vec::new(), given: Vec::new(), asked: Vec::new() }
-    }
-}
-
-fn address(number: u8) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, number], 7400))
-}
-
-impl Daemons for Fake {
-    fn any(&mut self, _: Duration) -> Result<Status, Error> {
-        self.answers
-            .first()
-            .and_then(|(_, status)| status.clone())
-            .ok_or(Error::Unreachable(Wait::Connection))
-    }
-
-    fn at(&mut self, address: SocketAddr, _: Duration) -> Result<Status, Error> {
-        self.asked.push(address);
-        let found = self.answers.iter().find(|(at, _)| *at == address);
-        found.and_then(|(_, status)| status.clone()).ok_or(Error::Timeout(Wait::Daemon))
-    }
-
-    fn connected(&self) -> Vec<(NodeId, SocketAddr)> {
-        self.connected.iter().map(|at| (node(at.to_string().as_bytes()[8] - b'0'), *at)).collect()
-    }
-
-    fn given(&self) -> Vec<SocketAddr> {
-        self.given.clone()
-    }
-}
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-#[test]
-fn one_answer_by_which_data_is_served_is_enough() {
-    for status in [status_of(1), without(status_of(1), 3)] {
-        let mut fake = Fake::new([(1, Some(status)), (2, Some(status_of(2)))]);
-        fake.connected = vec![address(1), address(2)];
-        let found = survey(&mut fake, LIMIT);
-        assert_eq!((found.answers.len(), fake.asked.len()), (1, 0));
-        assert_eq!(found.answers[0].0, "127.0.0.1:7400");
-    }
-}
-
-#[test]
-fn a_daemon_that_sees_nothing_served_leads_to_others_until_one_knows_better() {
-    let mut fake = Fake::new([(3, Some(standby(3))), (2, None), (1, Some(status_of(1)))]);
-    (fake.connected, fake.given) = (vec![address(3)], vec![address(2), address(3)]);
-    let found = survey(&mut fake, LIMIT);
-    assert_eq!(fake.asked, [address(2), address(1)], "who was given, then who is named");
-    assert_eq!(found.answers.len(), 2);
-    assert_eq!(found.silent.iter().map(|(at, _)| &**at).collect::<Vec<_>>(), ["127.0.0.2:7400"]);
-    assert_eq!(judge(&View::of(found).unwrap()).health, Health::Degraded);
-}
-
-#[test]
-fn nobody_is_asked_twice_and_no_answer_is_an_error() {
-    let mut fake = Fake::new([(1, Some(founding())), (2, Some(founding()))]);
-    (fake.connected, fake.given) = (vec![address(1), address(2)], vec![address(2), address(2), address(3)]);
-    let found = survey(&mut fake, LIMIT);
-    assert_eq!(fake.asked, [address(2), address(3)]);
-    assert_eq!(found.answers.len(), 1, "the same daemon at two addresses");
-    let nobody = survey(&mut Fake::new([]), LIMIT);
-    assert_eq!(View::of(nobody).err(), Some(Error::Unreachable(Wait::Connection)));
 }
