@@ -172,7 +172,7 @@ impl Node {
             self.detector.heard(now, node);
             if let Some(swim) = &mut self.swim {
                 swim.link_state(node, remote.srtt, remote.rttvar);
-                swim.heard(node);
+                swim.heard(remote.last_heard, node);
             }
         }
     }
@@ -228,20 +228,25 @@ impl Node {
             swim::Output::Dead(node) => self.tell(now, ClusterEvent::Dead { node }),
             swim::Output::Left(node) => {
                 self.tell(now, ClusterEvent::Left { node });
-                if self.ended.len() < NODES_LIMIT {
-                    self.ended.insert(node);
-                }
+                self.note_ended(node);
                 self.wire_up(now);
             }
             swim::Output::Succeeded { old, by } => {
                 info!(self.log, "a process has a successor"; "peer" => old.short(), "successor" => by.short());
                 // Proven: that it does not answer is more than a suspicion now, and everybody is to know.
+                self.note_ended(old);
                 if let Some(swim) = &mut self.swim {
                     swim.gone(now, old);
                 }
             }
             swim::Output::Beacon { beacon, from } => self.on_beacon(now, beacon, Some(from)),
             swim::Output::Conflict(conflict) => self.on_conflict(now, conflict),
+        }
+    }
+
+    fn note_ended(&mut self, node: NodeId) {
+        if self.ended.len() < NODES_LIMIT {
+            self.ended.insert(node);
         }
     }
 

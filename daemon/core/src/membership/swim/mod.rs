@@ -342,14 +342,6 @@ impl Swim {
         self.end(now, whom, true);
     }
 
-    /// A packet of the link to `node` came that was above all before.
-    pub fn heard(&mut self, node: NodeId) {
-        let flights = self.table.get(node).map(|record| record.flights.clone()).unwrap_or_default();
-        for id in flights {
-            self.land(id);
-        }
-    }
-
     /// What the link to `node` measured.
     pub fn link_state(&mut self, node: NodeId, srtt: Duration, rttvar: Duration) {
         if let Some(record) = self.table.get_mut(node) {
