@@ -303,3 +303,24 @@ fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
     let key = said_beside(|config| config.keys = KeyRing::from_file_text(&key).unwrap());
     assert!(key.contains("(missing)") && key.contains("set `key_file`"), "{key}");
 }
+
+#[test]
+fn a_copied_state_directory_is_told_until_the_one_that_it_was_copied_from_ends() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    let copy = world.join("copy", &[old]);
+    world.pass(Duration::from_secs(5));
+    let told = |world: &World| {
+        let word = "has a copy of the state directory";
+        (0..2).any(|at| world.node(at).status(world.now).waits_for.contains(word))
+    };
+    assert!(told(&world));
+    let state = |world: &World| world.node(0).map().unwrap().record(old).map(|record| record.state);
+    assert_eq!(state(&world), Some(NodeState::Up), "it answers");
+    world.nodes[2] = None;
+    world.pass(Duration::from_secs(40));
+    assert_eq!(state(&world), Some(NodeState::Gone), "its silence and the testimony prove its end");
+    assert!(!told(&world));
+    assert_eq!(world.node(copy).standing(), Standing::Member);
+}
