@@ -498,6 +498,7 @@ fn settle(who: &str, now: u64, record: &mut Record, op: usize, answer: &Answer) 
             let status = match (effect, action) {
                 (Effect::Written, Action::Put(_) | Action::Cas { .. }) => Status::Done(None),
                 (Effect::Deleted { previous }, Action::Delete) => {
+                    let previous = previous.map(|version| canon.written(who, name, version)).transpose()?;
                     Status::Done(held(who, previous.as_ref(), record)?)
                 }
                 (Effect::Mismatch { actual }, Action::Cas { .. }) => {

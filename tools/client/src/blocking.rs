@@ -139,7 +139,7 @@ impl Connection {
         answer::written(self.driver().call(Operation::put(own(key), own(value)))?)
     }
 
-    /// Removes a key, and returns what was there.
+    /// Removes a key, and returns the version of what was there.
     ///
     /// # Errors
     /// See [`Error`].

@@ -128,7 +128,7 @@ impl Store {
         if let Some(reply) = session.reply(seq) {
             return Ok(Some(reply.answer.outcome()));
         }
-        let pins = !matches!(write, Write::Put { .. });
+        let pins = matches!(write, Write::Cas { .. });
         let limit = self.limits.pinned;
         if pins && session.pinned > limit && session.pinned_from(ack_below) > limit {
             return Err(Refusal::Overloaded);

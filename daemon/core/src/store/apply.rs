@@ -183,7 +183,7 @@ impl Changing<'_> {
                 }
             }
             Write::Delete { .. } => {
-                let previous = found(old);
+                let previous = old.as_ref().map(|old| old.version);
                 self.leave(old);
                 (Change::Remove, Effect::Deleted { previous })
             }

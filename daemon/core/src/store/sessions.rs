@@ -9,7 +9,7 @@ use core::ops::Bound;
 use std::collections::{BTreeSet, HashMap};
 
 use haystack_wire::ids::{LogIndex, SessionId, Slot};
-use haystack_wire::message::client::{Effect, Outcome, SESSION_WINDOW, Versioned};
+use haystack_wire::message::client::{Effect, Outcome, SESSION_WINDOW};
 
 use super::digest::Digest;
 
@@ -40,35 +40,21 @@ impl Answer {
         }
     }
 
-    /// Kind (as a snapshot numbers them), position and what was found.
-    pub(super) fn parts(&self) -> (u8, Option<LogIndex>, Option<&Versioned>) {
+    /// Where the operation applied, if it did, and what it did.
+    pub(super) fn applied(&self) -> Option<(LogIndex, &Effect)> {
         match self {
-            Self::NeverApplies => (0, None, None),
-            Self::Written(at) => (1, Some(*at), None),
-            Self::Saw(saw) => match &saw.1 {
-                Effect::Written => (1, Some(saw.0), None),
-                Effect::Deleted { previous } => {
-                    (2 + u8::from(previous.is_some()), Some(saw.0), previous.as_ref())
-                }
-                Effect::Mismatch { actual } => (4 + u8::from(actual.is_some()), Some(saw.0), actual.as_ref()),
-            },
+            Self::NeverApplies => None,
+            Self::Written(at) => Some((*at, &Effect::Written)),
+            Self::Saw(saw) => Some((saw.0, &saw.1)),
         }
-    }
-
-    /// The answer of a kind; `None` if there is no such kind, or it lacks what was found.
-    pub(super) fn of_parts(kind: u8, at: LogIndex, found: Option<Versioned>) -> Option<Self> {
-        Some(match (kind, found.is_some()) {
-            (0, false) => Self::NeverApplies,
-            (1, false) => Self::Written(at),
-            (2, false) | (3, true) => Self::new(at, Effect::Deleted { previous: found }),
-            (4, false) | (5, true) => Self::new(at, Effect::Mismatch { actual: found }),
-            _ => return None,
-        })
     }
 
     /// Bytes of a value that the answer keeps in memory.
     fn pinned(&self) -> u64 {
-        self.parts().2.map_or(0, |found| found.value.len() as u64)
+        match self.applied() {
+            Some((_, Effect::Mismatch { actual: Some(actual) })) => actual.value.len() as u64,
+            _ => 0,
+        }
     }
 }
 

@@ -178,7 +178,7 @@ impl Model {
         let found = self.get(key, index);
         let (value, effect) = match write {
             Write::Put { value, .. } => (Some(value.clone()), Effect::Written),
-            Write::Delete { .. } => (None, Effect::Deleted { previous: found }),
+            Write::Delete { .. } => (None, Effect::Deleted { previous: found.map(|found| found.version) }),
             Write::Cas { expect, value, .. } => {
                 let fits = match expect {
                     Expect::Absent => found.is_none(),

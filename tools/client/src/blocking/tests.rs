@@ -116,8 +116,8 @@ fn calls_return_what_was_asked() {
     assert!(matches!(outcome, CasOutcome::Mismatch { actual: Some(actual) } if actual.version == version));
     assert!(matches!(connection.cas("a", Expect::Version(version), "2").unwrap(), CasOutcome::Written(_)));
     assert_eq!(connection.get_stale("a").unwrap().found.unwrap().value, "2");
-    let deleted = connection.delete("a").unwrap();
-    assert_eq!(deleted.previous.unwrap().value, "2");
+    let last = connection.get("a").unwrap().unwrap().version;
+    assert_eq!(connection.delete("a").unwrap().previous, Some(last));
     assert_eq!(connection.map().unwrap().partitions.len(), 4);
     let reply = connection.admin(AdminTarget::Address(daemon.addr), AdminRequest::AbandonOldData).unwrap();
     assert_eq!(reply, AdminReply::Done("AbandonOldData".into()));

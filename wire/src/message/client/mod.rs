@@ -221,10 +221,11 @@ pub enum Outcome {
 pub enum Effect {
     /// The value is set.
     Written,
-    /// The key is gone; what was there before.
+    /// The key is gone. Of what was there only the version is told: a remembered reply would else keep the value in
+    /// memory that the delete was to free.
     Deleted {
-        /// What was removed.
-        previous: Option<Versioned>,
+        /// The version of what was removed.
+        previous: Option<Version>,
     },
     /// The CAS found something else and changed nothing.
     Mismatch {

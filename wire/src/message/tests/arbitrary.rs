@@ -340,7 +340,7 @@ fn versioned() -> BoxedStrategy<Versioned> {
 fn effect() -> impl Strategy<Value = Effect> {
     prop_oneof![
         Just(Effect::Written),
-        option::of(versioned()).prop_map(|previous| Effect::Deleted { previous }),
+        option::of(version()).prop_map(|previous| Effect::Deleted { previous }),
         option::of(versioned()).prop_map(|actual| Effect::Mismatch { actual }),
     ]
 }

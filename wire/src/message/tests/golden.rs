@@ -346,7 +346,7 @@ fn outcomes() -> Vec<(Outcome, &'static str)> {
         (Outcome::Opened { session: SESSION }, "01 05 40c8"),
         (applied(Effect::Written), "02 40c8 01"),
         (applied(Effect::Deleted { previous: None }), "02 40c8 02 00"),
-        (applied(Effect::Deleted { previous: Some(versioned()) }), "02 40c8 02 01 01 'v' 05 09"),
+        (applied(Effect::Deleted { previous: Some(VERSION) }), "02 40c8 02 01 05 09"),
         (applied(Effect::Mismatch { actual: Some(versioned()) }), "02 40c8 03 01 01 'v' 05 09"),
         (Outcome::Read { at, found: Some(versioned()) }, "03 40c8 01 01 'v' 05 09"),
         (Outcome::Page { at, pairs: vec![pair], more: true }, "04 40c8 01 03 'key' 01 'v' 05 09 01"),

@@ -91,7 +91,9 @@ impl Model {
                 self.records.insert(key.clone(), versioned(value));
                 Effect::Written
             }
-            Write::Delete { key } => Effect::Deleted { previous: self.records.remove(key) },
+            Write::Delete { key } => {
+                Effect::Deleted { previous: self.records.remove(key).map(|removed| removed.version) }
+            }
             Write::Cas { key, expect, value } => {
                 let actual = self.records.get(key).cloned();
                 let as_expected = match expect {
@@ -140,10 +142,9 @@ impl Model {
 
 fn pinned(reply: &Outcome) -> usize {
     match reply {
-        Outcome::Applied {
-            effect: Effect::Deleted { previous: found } | Effect::Mismatch { actual: found },
-            ..
-        } => found.as_ref().map_or(0, |found| found.value.len()),
+        Outcome::Applied { effect: Effect::Mismatch { actual }, .. } => {
+            actual.as_ref().map_or(0, |actual| actual.value.len())
+        }
         _ => 0,
     }
 }

@@ -10,10 +10,10 @@ fn a_retry_gets_the_original_reply_whatever_happened_since() {
     let first = write(0, 1, 1, cas(&key, Expect::Absent, "one"));
     assert_eq!(log.apply(&first), applied(1, Effect::Written));
     let delete = write(0, 2, 1, Write::Delete { key: key.clone() });
-    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: found("one", 1) }));
+    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: Some(version(1)) }));
     log.apply(&write(0, 3, 1, put(&key, "two")));
     assert_eq!(log.apply(&first), applied(1, Effect::Written));
-    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: found("one", 1) }));
+    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: Some(version(1)) }));
     assert_eq!(log.store.get(&key), found("two", 3));
     assert_eq!(log.store.stats().duplicates, 2);
 }

@@ -196,7 +196,9 @@ impl GroupState {
                 self.data.insert(key.clone(), Versioned { value: value.clone(), version });
                 Effect::Written
             }
-            Write::Delete { key } => Effect::Deleted { previous: self.data.remove(key) },
+            Write::Delete { key } => {
+                Effect::Deleted { previous: self.data.remove(key).map(|removed| removed.version) }
+            }
             Write::Cas { key, expect, value } => {
                 let actual = self.data.get(key).cloned();
                 let fits = match expect {

@@ -27,9 +27,13 @@ fn operations_are_answered_in_one_session_per_group() {
     let mismatch = effect(world.call(Operation::cas("a", Expect::Absent, "2"), 5000));
     assert!(matches!(mismatch, Effect::Mismatch { actual: Some(actual) } if actual.value == "1"));
     let expect = Expect::Value(Bytes::from("1"));
-    assert_eq!(effect(world.call(Operation::cas("a", expect, "2"), 5000)), Effect::Written);
+    let Ok(Answer::Applied { at, effect: Effect::Written }) =
+        world.call(Operation::cas("a", expect, "2"), 5000)
+    else {
+        panic!("must be written")
+    };
     let deleted = effect(world.call(Operation::delete("a"), 5000));
-    assert!(matches!(deleted, Effect::Deleted { previous: Some(previous) } if previous.value == "2"));
+    assert_eq!(deleted, Effect::Deleted { previous: Some(at) });
     assert_eq!(value(world.call(Operation::get("a"), 5000)), None);
     assert_eq!(world.client.stats().sessions, 1);
     assert_eq!(world.cluster().group(1).sessions.len(), 1);
