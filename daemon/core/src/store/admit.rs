@@ -83,6 +83,15 @@ impl Store {
                 let slot = Some(self.owned_slot(&key)?);
                 Admission { slot, session: Some(session), growth: REPLY_OVERHEAD, opens: false }
             }
+            Command::CloseSession { session, ack_below } => {
+                match self.find_session(session) {
+                    Err(outcome) => return Ok(Admitted::Answer(outcome)),
+                    Ok(Some(session)) if !session.is_answered(ack_below) => return Err(Refusal::OutOfWindow),
+                    Ok(_) => {}
+                }
+                // Not to be noted as active: it ends.
+                Admission { slot: None, session: None, growth: 0, opens: false }
+            }
             Command::Write { session, seq, ack_below, write } => {
                 if let Some(outcome) = self.judge_write(session, seq, ack_below, &write)? {
                     return Ok(Admitted::Answer(outcome));

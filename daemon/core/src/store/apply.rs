@@ -36,6 +36,7 @@ impl Store {
             }
             Ok(Command::Resolve { session, seq, key }) => self.fence(index, session, seq, &key),
             Ok(Command::ExpireSessions { sessions }) => self.expire(&sessions),
+            Ok(Command::CloseSession { session, ack_below }) => self.close(session, ack_below),
         };
         self.end_overrun();
         outcome
@@ -50,15 +51,28 @@ impl Store {
 
     fn expire(&mut self, sessions: &[LogIndex]) -> Outcome {
         for index in sessions {
-            let id = SessionId { group: self.group, index: *index };
-            if let Some(session) = self.sessions.remove(id, &mut self.digest) {
-                self.stats.sessions_ended += 1;
-                if let Some(frozen) = &mut self.frozen {
-                    frozen.save_session(id, session);
-                }
-            }
+            self.end(SessionId { group: self.group, index: *index });
         }
         Outcome::SessionExpired
+    }
+
+    fn close(&mut self, id: SessionId, ack_below: u64) -> Outcome {
+        let Some(session) = self.sessions.get(id) else { return self.expired() };
+        if !session.is_answered(ack_below) {
+            return self.refuse_window();
+        }
+        self.end(id);
+        self.stats.sessions_closed += 1;
+        Outcome::SessionExpired
+    }
+
+    /// Ends a session, if there is such a one.
+    fn end(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(id, &mut self.digest) else { return };
+        self.stats.sessions_ended += 1;
+        if let Some(frozen) = &mut self.frozen {
+            frozen.save_session(id, session);
+        }
     }
 
     fn write(&mut self, index: LogIndex, id: SessionId, seq: u64, ack_below: u64, write: &Write) -> Outcome {

@@ -20,6 +20,8 @@
 //! | bytes without meaning | `Refused(Malformed)` | `Refused(Malformed)` |
 //! | fence, reply remembered | the reply, nothing appended | the reply |
 //! | fence, nothing remembered | appended | `NeverApplies`, remembered as the reply of that `seq` |
+//! | close, all replies acknowledged by it | appended | `SessionExpired`: the session is gone |
+//! | close, other replies remembered | `Refused(OutOfWindow)` | `Refused(OutOfWindow)` |
 //!
 //! An entry below the window is never applied. Its operation may have been: the reply is forgotten, because the client
 //! said that it needs it no more. "It may have applied and will not any more" is all that is known, and that is
@@ -31,6 +33,10 @@
 //!
 //! A fence for `seq` also moves `ack_below` up to `seq - 63`: only a client that had all replies below that could
 //! have used `seq`. Without this a fence could come from beyond a window that lags, and find no place to stay.
+//!
+//! A close ends a session for its client, which says with it that it has all replies and used no number beyond them.
+//! Where a reply is remembered that it does not acknowledge, that was a mistake, and the session stays: whoever holds
+//! the ticket of that operation can still settle it. Attempts that arrive after the close find no session.
 //!
 //! # Memory
 //!
@@ -144,6 +150,8 @@ pub struct StoreStats {
     pub sessions_opened: u64,
     /// Sessions ended.
     pub sessions_ended: u64,
+    /// Of these, closed by their clients.
+    pub sessions_closed: u64,
     /// Snapshots frozen.
     pub frozen: u64,
     /// Snapshots dropped because too much changed since.
@@ -164,6 +172,7 @@ impl StoreStats {
             ("fences", self.fences),
             ("sessions_opened", self.sessions_opened),
             ("sessions_ended", self.sessions_ended),
+            ("sessions_closed", self.sessions_closed),
             ("frozen", self.frozen),
             ("overrun", self.overrun),
         ]

@@ -111,6 +111,11 @@ impl Session {
         Some(&self.replies[at])
     }
 
+    /// Whether a client that acknowledges all replies below `ack_below` has them all.
+    pub(super) fn is_answered(&self, ack_below: u64) -> bool {
+        ack_below >= self.ack_below && self.replies.last().is_none_or(|reply| reply.seq < ack_below)
+    }
+
     /// Bytes of values in the replies from `ack_below` on.
     pub(super) fn pinned_from(&self, ack_below: u64) -> u64 {
         self.replies.iter().filter(|reply| reply.seq >= ack_below).map(|reply| reply.answer.pinned()).sum()

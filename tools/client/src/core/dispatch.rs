@@ -167,6 +167,10 @@ impl Client {
                 RequestBody::Command(pack(arena, &Command::Resolve { session, seq, key }))
             }
             Work::Open => RequestBody::Command(pack(arena, &Command::OpenSession)),
+            Work::Close => {
+                let Some((session, ack_below)) = op.session else { return Ok(()) };
+                RequestBody::Command(pack(arena, &Command::CloseSession { session, ack_below }))
+            }
             Work::Admin { request, .. } => {
                 let message = ClientMessage::Admin { id, request: request.clone() };
                 let message = pack(arena, &message);
@@ -361,6 +365,11 @@ impl Client {
     pub(super) fn complete(&mut self, now: Instant, key: Key, outcome: Result<Answer, Error>) {
         let Some(op) = self.discard(key) else { return };
         self.unlist(key, op.state, op.group);
+        if matches!(op.work, Work::Close) {
+            // Nobody waits for it, and if it came to nothing, the session expires.
+            self.closing -= 1;
+            return;
+        }
         if let Some((session, seq)) = op.session {
             let is_unknown = matches!(outcome, Err(Error::Unknown(_)));
             self.stats.unknown += u64::from(is_unknown);

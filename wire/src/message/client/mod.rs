@@ -51,6 +51,14 @@ pub enum Command {
         /// Positions that name the sessions.
         sessions: Vec<LogIndex>,
     },
+    /// Ends a session that its client needs no more, if no reply is remembered that it has not acknowledged: the
+    /// operation of such a one may still be asked for.
+    CloseSession {
+        /// The session.
+        session: SessionId,
+        /// Replies below this are not needed any more, and no number from here on was ever used.
+        ack_below: u64,
+    },
 }
 
 /// A write.
@@ -210,7 +218,8 @@ pub enum Outcome {
     },
     /// The fence says: the operation never applied and never will.
     NeverApplies,
-    /// The session is gone: the operation may have applied, and will not any more.
+    /// The session is gone: an operation of it may have applied, and will not any more. To a [`Command::CloseSession`]
+    /// the answer that it asked for.
     SessionExpired,
     /// Surely nothing was appended.
     Refused(Refusal),

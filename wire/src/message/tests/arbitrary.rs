@@ -317,6 +317,7 @@ pub(super) fn command() -> BoxedStrategy<Command> {
             .prop_map(|(session, seq, ack_below, write)| Command::Write { session, seq, ack_below, write }),
         2 => (session(), counter(), key()).prop_map(|(session, seq, key)| Command::Resolve { session, seq, key }),
         1 => vec(index(), 0..9).prop_map(|sessions| Command::ExpireSessions { sessions }),
+        1 => (session(), counter()).prop_map(|(session, ack_below)| Command::CloseSession { session, ack_below }),
     ]
     .boxed()
 }

@@ -52,6 +52,21 @@ fn what_is_settled_is_answered_without_an_entry() {
 }
 
 #[test]
+fn a_close_is_admitted_if_it_loses_no_reply_and_answered_if_the_session_is_gone() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.store.set_limits(Limits { memory: 0, ..Limits::default() });
+    log.apply(&write(0, 1, 1, put(&key, "x")));
+    let close = |ack_below| Command::CloseSession { session: id(0), ack_below };
+    assert_eq!(admit(&log.store, &close(1)), Err(Refusal::OutOfWindow));
+    let admission = appended(&log.store, &close(2)).unwrap();
+    assert_eq!((admission.growth, admission.session), (0, None));
+    log.apply(&close(2));
+    assert_eq!(admit(&log.store, &close(2)), Ok(Admitted::Answer(Outcome::SessionExpired)));
+    let unseen = Command::CloseSession { session: id(log.next), ack_below: 1 };
+    assert!(appended(&log.store, &unseen).is_some(), "its opening may be decided and not applied here");
+}
+
+#[test]
 fn numbers_outside_the_window_are_refused() {
     let (mut log, key) = (Log::new(), key(true, 0));
     log.apply(&write(0, 10, 10, put(&key, "x")));

@@ -33,6 +33,15 @@ impl Model {
                 self.sessions.retain(|at, _| !sessions.contains(&LogIndex(*at)));
                 Outcome::SessionExpired
             }
+            Command::CloseSession { session, ack_below } => {
+                let Some(held) = self.session(*session) else { return Outcome::SessionExpired };
+                let forgotten = held.replies.keys().all(|seq| seq < ack_below);
+                if !forgotten || *ack_below < held.ack_below {
+                    return Outcome::Refused(Refusal::OutOfWindow);
+                }
+                self.sessions.remove(&session.index.0);
+                Outcome::SessionExpired
+            }
             Command::Write { session, seq, ack_below, write } => {
                 let Some(held) = self.session(*session) else { return Outcome::SessionExpired };
                 let low = held.ack_below.max(*ack_below);
@@ -239,7 +248,12 @@ impl Generator {
         };
         match self.rng.below(20) {
             0 => Command::ExpireSessions { sessions: vec![LogIndex(index), LogIndex(self.rng.below(99))] },
-            1..=2 => Command::Resolve { session, seq, key: Self::one_of(&mut self.rng, &self.keys).clone() },
+            1 => {
+                let answered = self.next_seq + 1 + SESSION_WINDOW;
+                let ack_below = if self.rng.chance(0.5) { answered } else { self.rng.below(answered) };
+                Command::CloseSession { session, ack_below }
+            }
+            2..=3 => Command::Resolve { session, seq, key: Self::one_of(&mut self.rng, &self.keys).clone() },
             _ => {
                 let behind = if self.rng.chance(0.1) { self.rng.below(70) } else { self.rng.below(6) };
                 let ack_below = (seq + u64::from(self.rng.chance(0.02))).saturating_sub(behind);

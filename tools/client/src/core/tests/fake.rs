@@ -114,6 +114,11 @@ impl Cluster {
         self.groups.get_mut(&GroupId(group)).unwrap()
     }
 
+    /// How many sessions are open.
+    pub(crate) fn sessions(&self) -> usize {
+        self.groups.values().map(|group| group.sessions.len()).sum()
+    }
+
     /// Does what the request's group would do with it.
     pub(crate) fn perform(&mut self, request: &Request) -> Outcome {
         let map = self.map.as_ref().unwrap();
@@ -149,6 +154,7 @@ impl Cluster {
                         wrong(&key)
                     }
                 }
+                Command::CloseSession { session, ack_below } => group.close(session, ack_below),
                 Command::ExpireSessions { .. } => Outcome::Refused(Refusal::Malformed),
             },
         }
@@ -220,6 +226,16 @@ impl GroupState {
         let reply = Outcome::Applied { at, effect };
         known.replies.insert(seq, reply.clone());
         reply
+    }
+
+    fn close(&mut self, session: SessionId, ack_below: u64) -> Outcome {
+        self.append();
+        let known = self.sessions.get(&session.index.0);
+        if known.is_some_and(|known| known.replies.keys().any(|seq| *seq >= ack_below)) {
+            return Outcome::Refused(Refusal::OutOfWindow);
+        }
+        self.sessions.remove(&session.index.0);
+        Outcome::SessionExpired
     }
 
     fn resolve(&mut self, session: SessionId, seq: u64) -> Outcome {
