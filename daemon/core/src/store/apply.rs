@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use haystack_wire::codec::decode_whole;
 use haystack_wire::ids::{LogIndex, SessionId, Version};
-use haystack_wire::message::client::{
-    Command, Effect, Expect, Outcome, Refusal, SESSION_WINDOW, Versioned, Write,
-};
+use haystack_wire::message::client::{Command, Effect, Outcome, Refusal, SESSION_WINDOW, Versioned, Write};
 
 use super::Store;
+use super::admit::is_as_expected;
 use super::digest::{Digest, KeyHash};
 use super::frozen::Frozen;
 use super::sessions::{Answer, Remembered, Session, Window, window};
@@ -184,13 +183,7 @@ impl Changing<'_> {
         match write {
             Write::Put { value, .. } => (self.put(old, value), Effect::Written),
             Write::Cas { expect, value, .. } => {
-                let as_expected = match (expect, &old) {
-                    (Expect::Absent, old) => old.is_none(),
-                    (Expect::Value(value), Some(old)) => **value == *old.value,
-                    (Expect::Version(version), Some(old)) => *version == old.version,
-                    (_, None) => false,
-                };
-                if as_expected {
+                if is_as_expected(expect, old.as_ref()) {
                     (self.put(old, value), Effect::Written)
                 } else {
                     (Change::Keep, Effect::Mismatch { actual: found(old) })

@@ -42,10 +42,14 @@
 //!
 //! [`Store::bytes`] counts keys, values, sessions and remembered replies with a fixed overhead for each
 //! ([`RECORD_OVERHEAD`], [`SESSION_OVERHEAD`], [`REPLY_OVERHEAD`]). At [`Limits::memory`] only writes that grow are
-//! refused. Replies to DELETE and to a failed CAS hold a value: a session that holds more than [`Limits::pinned`]
-//! bytes in replies gets `Overloaded` for these two until it acknowledges some (a request's own `ack_below`
-//! counts). The check is made against the applied state, so a session may overshoot by one window of values.
-//! At most [`Limits::sessions`] sessions are opened; these limits bind the leader that admits, never `apply`.
+//! refused, by `Full`: a record that gets longer, or a CAS whose reply may hold the value that it found. What is under
+//! way ([`Pending`]) counts as if it did the worst that it can, and what a request's own `ack_below` frees counts for it.
+//! DELETE, opening and closing a session, and fences go on: they take [`SESSION_OVERHEAD`] or [`REPLY_OVERHEAD`] each,
+//! whose number is bounded otherwise, and without them nothing would ever be freed.
+//!
+//! A session whose replies would hold more than [`Limits::pinned`] bytes of values gets `Overloaded` for a CAS that may
+//! fail, until it acknowledges some. At most [`Limits::sessions`] sessions are opened. These limits bind the leader
+//! that admits, never `apply`.
 //!
 //! # Snapshots
 //!
@@ -60,6 +64,7 @@ mod admit;
 mod apply;
 mod digest;
 mod frozen;
+mod pending;
 mod restore;
 mod sessions;
 mod tree;
@@ -74,8 +79,9 @@ use haystack_wire::slot::slot_of;
 
 use crate::mutation::Mutations;
 pub use activity::Activity;
-pub use admit::{Admission, Admitted, Pending};
+pub use admit::Admitted;
 pub use frozen::{CHUNK_LIMIT, Chunk, FrozenId};
+pub use pending::{Admission, Pending};
 pub use restore::{Restore, RestoreError};
 
 use digest::Digest;
@@ -90,6 +96,10 @@ pub const RECORD_OVERHEAD: u64 = 34;
 pub const SESSION_OVERHEAD: u64 = 160;
 /// What a remembered reply costs without a value, in bytes.
 pub const REPLY_OVERHEAD: u64 = 48;
+/// Most bytes of values that the remembered replies of one session hold: 8 MiB. A window of 64 failed CAS of the
+/// longest values would be 96 MiB that no key shows; with a twelfth of it a client still has five of them under way,
+/// enough to hide the round trip, and hundreds of any usual size.
+pub const PINNED_LIMIT: u64 = 8 * 1024 * 1024;
 /// Most that a page returns of keys and values, in bytes, whatever is asked (judgement: a page is read in one go, and
 /// 1 MiB takes about a millisecond). A single larger pair is a page of its own.
 pub const PAGE_LIMIT: usize = 1024 * 1024;
@@ -105,7 +115,7 @@ pub struct Limits {
     pub value: usize,
     /// Most sessions (judgement).
     pub sessions: u64,
-    /// Bytes of values in the remembered replies of one session beyond which DELETE and CAS wait (judgement).
+    /// Most bytes of values that the remembered replies of one session hold, if it is more than one.
     pub pinned: u64,
     /// Bytes of records and sessions kept aside for a frozen snapshot, beyond which it is dropped (judgement).
     pub overlay: u64,
@@ -120,7 +130,7 @@ impl Default for Limits {
             key: KEY_LIMIT,
             value: 1024 * 1024,
             sessions: 100_000,
-            pinned: 8 * 1024 * 1024,
+            pinned: PINNED_LIMIT,
             overlay: 128 * 1024 * 1024,
             mutations: Mutations::none(),
         }

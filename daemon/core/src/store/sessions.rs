@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use haystack_wire::ids::{LogIndex, SessionId, Slot};
 use haystack_wire::message::client::{Effect, Outcome, SESSION_WINDOW};
 
+use super::REPLY_OVERHEAD;
 use super::digest::Digest;
 
 /// What a remembered reply says.
@@ -116,14 +117,20 @@ impl Session {
         ack_below >= self.ack_below && self.replies.last().is_none_or(|reply| reply.seq < ack_below)
     }
 
+    /// Bytes that are freed when the replies below `ack_below` are forgotten.
+    pub(super) fn freed(&self, ack_below: u64) -> u64 {
+        let going = self.replies.iter().filter(|reply| reply.seq < ack_below);
+        going.map(|reply| REPLY_OVERHEAD + reply.answer.pinned()).sum()
+    }
+
     /// Bytes of values in the replies from `ack_below` on.
     pub(super) fn pinned_from(&self, ack_below: u64) -> u64 {
         self.replies.iter().filter(|reply| reply.seq >= ack_below).map(|reply| reply.answer.pinned()).sum()
     }
 }
 
-/// A hasher for log positions: one multiplication. Positions are not the clients' to choose, and the maps that use
-/// it are never walked, so it needs no secret.
+/// A hasher for log positions and slots: one multiplication. Positions are not the clients' to choose, slots are few,
+/// and the maps that use it are never walked, so it needs no secret.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PositionHasher(u64);
 
@@ -133,6 +140,9 @@ impl Hasher for PositionHasher {
     }
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(u64::from(number));
     }
     fn write_u32(&mut self, number: u32) {
         self.write_u64(u64::from(number));

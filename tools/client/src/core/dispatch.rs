@@ -115,6 +115,7 @@ impl Client {
 
     /// Sends an operation to the daemon that suits best.
     pub(super) fn attempt(&mut self, now: Instant, key: Key) {
+        self.acknowledge_more(key);
         let Some(link) = self.choose(now, key) else { return self.park(now, key) };
         let retry = self.retry_time(link, key);
         let Some(op) = self.ops.get_mut(key) else { return };
@@ -144,6 +145,16 @@ impl Client {
                 let limit = self.message_bytes as u64;
                 self.complete(now, key, Err(Error::Refused(Refusal::TooLarge { limit })));
             }
+        }
+    }
+
+    /// Lets a write that is sent again acknowledge what was answered in the meantime: it may have been refused for what
+    /// its session's replies hold.
+    fn acknowledge_more(&mut self, key: Key) {
+        let Some(session) = self.ops.get(key).and_then(|op| op.session) else { return };
+        let Some(ack_below) = self.window(session.0).map(|window| window.ack_below()) else { return };
+        if let Some(op) = self.ops.get_mut(key) {
+            op.ack_below = op.ack_below.max(ack_below);
         }
     }
 

@@ -257,7 +257,8 @@ pub enum Refusal {
     },
     /// Too much is under way: try again after a while.
     Overloaded,
-    /// The memory limit is reached: only writes that grow the data are refused.
+    /// The memory limit is reached: only writes are refused that may grow the data, or the values that remembered
+    /// replies hold.
     Full,
     /// A key or value is over its limit of so many bytes.
     TooLarge {

@@ -164,7 +164,7 @@ fn what_is_pending_counts() {
 #[test]
 fn a_session_that_holds_too_many_values_in_replies_waits_until_it_acknowledges() {
     let (mut log, key) = (Log::new(), key(true, 0));
-    log.store.set_limits(Limits { pinned: 1000, ..Limits::default() });
+    log.store.set_limits(Limits { pinned: 1300, ..Limits::default() });
     let large = "x".repeat(600);
     log.apply(&write(0, 1, 1, put(&key, &large)));
     for seq in 2..4 {
@@ -177,4 +177,85 @@ fn a_session_that_holds_too_many_values_in_replies_waits_until_it_acknowledges()
     assert!(appended(&log.store, &write(0, 4, 3, fail())).is_some());
     log.apply(&Command::OpenSession);
     assert!(appended(&log.store, &write(3 + 1, 1, 1, fail())).is_some(), "others do not wait");
+}
+
+/// Admits as a leader would that applies nothing, until it refuses.
+fn fill(store: &Store, mut commands: impl Iterator<Item = Command>) -> (Vec<Command>, Refusal) {
+    let (mut pending, mut taken) = (Pending::default(), Vec::new());
+    loop {
+        let command = commands.next().expect("the limit is reached before");
+        match store.admit(&body(&command), &pending) {
+            Ok(Admitted::Append(admission)) => {
+                pending.add(&admission);
+                taken.push(command);
+            }
+            Ok(Admitted::Answer(outcome)) => panic!("{outcome:?}"),
+            Err(refusal) => return (taken, refusal),
+        }
+    }
+}
+
+#[test]
+fn failed_cas_fill_the_memory_up_to_the_limit_and_are_then_refused_before_they_are_appended() {
+    let (mut log, large_key, other) = (Log::new(), key(true, 0), key(true, 1));
+    let large = "x".repeat(10_000);
+    log.apply(&write(0, 1, 1, put(&large_key, &large)));
+    let memory = log.store.bytes() + 35_000;
+    log.store.set_limits(Limits { memory, ..Limits::default() });
+    let fail = |seq, ack_below| write(0, seq, ack_below, cas(&large_key, Expect::Absent, "y"));
+    let (taken, refusal) = fill(&log.store, (2..).map(|seq| fail(seq, 1)));
+    assert_eq!((taken.len(), refusal), (3, Refusal::Full));
+    taken.iter().for_each(|command| drop(log.apply(command)));
+    assert!(log.store.bytes() <= memory);
+    assert_eq!(admit(&log.store, &fail(5, 1)), Err(Refusal::Full));
+    assert_eq!(admit(&log.store, &write(0, 5, 1, put(&other, &large))), Err(Refusal::Full));
+    // What does not grow goes on, and so does what frees as much as it takes.
+    assert!(appended(&log.store, &write(0, 5, 1, Write::Delete { key: large_key.clone() })).is_some());
+    assert!(appended(&log.store, &write(0, 5, 1, put(&large_key, &large))).is_some());
+    let expect = Expect::Value(bytes(&large));
+    assert!(appended(&log.store, &write(0, 5, 1, cas(&large_key, expect, "z"))).is_some());
+    assert!(appended(&log.store, &Command::OpenSession).is_some());
+    assert!(appended(&log.store, &fail(5, 3)).is_some());
+    log.apply(&write(0, 5, 5, Write::Delete { key: other.clone() }));
+    assert!(appended(&log.store, &write(0, 6, 6, put(&other, &large))).is_some(), "it lifted by itself");
+}
+
+#[test]
+fn what_an_acknowledgement_frees_is_promised_once() {
+    let (mut log, large_key) = (Log::new(), key(true, 0));
+    let large = "x".repeat(10_000);
+    log.apply(&write(0, 1, 1, put(&large_key, &large)));
+    log.apply(&write(0, 2, 1, cas(&large_key, Expect::Absent, "y")));
+    log.apply(&write(0, 3, 1, cas(&large_key, Expect::Absent, "y")));
+    let memory = log.store.bytes();
+    log.store.set_limits(Limits { memory, ..Limits::default() });
+    let puts = (4..).map(|seq| write(0, seq, 4, put(&key(true, seq as usize), &"x".repeat(15_000))));
+    let (taken, refusal) = fill(&log.store, puts);
+    assert_eq!((taken.len(), refusal), (1, Refusal::Full));
+    log.apply(&taken[0]);
+    assert!(log.store.bytes() <= memory);
+}
+
+#[test]
+fn a_cas_counts_the_longest_value_that_may_be_there_when_it_is_applied() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.apply(&write(0, 1, 1, put(&key, "small")));
+    let memory = log.store.bytes() + 35_000;
+    log.store.set_limits(Limits { memory, ..Limits::default() });
+    let grow = [write(0, 2, 1, put(&key, &"x".repeat(10_000)))];
+    let fails = (3..).map(|seq| write(0, seq, 1, cas(&key, Expect::Value(bytes("small")), "y")));
+    let (taken, refusal) = fill(&log.store, grow.into_iter().chain(fails));
+    assert_eq!((taken.len(), refusal), (3, Refusal::Full));
+    taken.iter().for_each(|command| drop(log.apply(command)));
+    assert!(log.store.bytes() <= memory);
+}
+
+#[test]
+fn the_values_under_way_count_for_their_session() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.store.set_limits(Limits { pinned: 1300, ..Limits::default() });
+    log.apply(&write(0, 1, 1, put(&key, &"x".repeat(600))));
+    let (taken, refusal) =
+        fill(&log.store, (2..).map(|seq| write(0, seq, 1, cas(&key, Expect::Absent, "y"))));
+    assert_eq!((taken.len(), refusal), (2, Refusal::Overloaded));
 }

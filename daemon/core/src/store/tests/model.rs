@@ -369,12 +369,51 @@ fn check_snapshot(
     assert_eq!(restored.digest(), store.digest());
 }
 
+/// Lets a random log in as a leader does that applies late: beside small overheads the state stays in its limit, and
+/// the values in each session's replies in theirs.
+fn run_limited(seed: u64, entries: u64) {
+    let (memory, pinned) = (12_000, 4_000);
+    let mut generator = Generator::new(seed);
+    let mut rng = Rng::from_u64(!seed);
+    let (mut store, mut model, mut pending) = (store(), Model::default(), Pending::default());
+    store.set_limits(Limits { memory, pinned, ..Limits::default() });
+    let mut waiting = std::collections::VecDeque::new();
+    let (mut appended, mut applied) = (0, 0);
+    for _ in 0..entries {
+        let bytes = generator.body(appended, &model);
+        if let Ok(Admitted::Append(admission)) = store.admit(&bytes, &pending) {
+            pending.add(&admission);
+            waiting.push_back((bytes, admission));
+            appended += 1;
+        } else {
+            generator.opened.retain(|at| *at < appended);
+        }
+        while waiting.len() > rng.below(8) as usize {
+            let Some((bytes, admission)) = waiting.pop_front() else { break };
+            store.apply(LogIndex(applied), &bytes);
+            model_apply(&mut model, applied, &bytes);
+            pending.remove(&admission);
+            applied += 1;
+            let fixed = store.sessions() * SESSION_OVERHEAD + store.sessions.replies() * REPLY_OVERHEAD;
+            assert!(store.bytes() <= memory + fixed, "{} bytes at {applied} of seed {seed}", store.bytes());
+            let most = store.sessions.iter(None).map(|(_, session)| session.pinned).max();
+            assert!(most.unwrap_or(0) <= pinned, "{most:?} at {applied} of seed {seed}");
+        }
+    }
+    assert!(pending == Pending::default() || !waiting.is_empty(), "nothing is left behind");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_logs_have_the_models_outcomes_states_and_snapshots(seed: u64) {
         run(seed, 400);
+    }
+
+    #[test]
+    fn what_is_admitted_stays_within_the_limits(seed: u64) {
+        run_limited(seed, 1500);
     }
 
     #[test]

@@ -174,6 +174,28 @@ fn a_session_that_was_idle_for_long_is_closed_for_a_new_one() {
 }
 
 #[test]
+fn a_refused_write_acknowledges_more_when_it_is_sent_again() {
+    let mut world = World::new(15, 1, 1);
+    world.call(put("a", "0"), 5000).unwrap();
+    world.daemons[0].script.extend([Act::Keep, Act::Refuse(Refusal::Overloaded)]);
+    let first = world.submit(put("a", "1"), 5000);
+    let second = world.submit(put("a", "2"), 5000);
+    world.run(5);
+    world.release(0);
+    world.finish(first).unwrap();
+    world.finish(second).unwrap();
+    let sent: Vec<(u64, u64)> = world.daemons[0]
+        .commands()
+        .into_iter()
+        .filter_map(|command| match command {
+            Command::Write { seq, ack_below, .. } => Some((seq, ack_below)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent, [(1, 1), (2, 2), (3, 2), (3, 3)]);
+}
+
+#[test]
 fn an_expired_session_is_told_and_later_writes_use_a_new_one() {
     let mut world = World::new(7, 1, 1);
     world.call(put("a", "0"), 5000).unwrap();
