@@ -152,9 +152,34 @@ pub enum Event {
     },
     /// Leadership is handed over, or nobody took it in time: the process may end.
     Stopped {
-        /// Whether data is lost if one more daemon stops.
-        last_majority: bool,
+        /// What that means for each group that has a replica here, in the order of their numbers.
+        groups: Vec<(GroupId, Outlook)>,
     },
+}
+
+/// What is left of a group when one of its replicas stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outlook {
+    /// A majority, also after one more stop.
+    Fine,
+    /// A majority, but not after one more stop.
+    LastMajority,
+    /// No majority: what it stored is lost.
+    Lost,
+}
+
+impl Outlook {
+    /// Of a group of `replicas` of which `live` answer, the one that stops included.
+    const fn of(replicas: usize, live: usize) -> Self {
+        let (left, majority) = (live.saturating_sub(1), replicas / 2 + 1);
+        if left < majority {
+            Self::Lost
+        } else if left == majority {
+            Self::LastMajority
+        } else {
+            Self::Fine
+        }
+    }
 }
 
 /// One datagram to send: the buffer handed to [`Node::poll_transmit`] holds it.
@@ -661,10 +686,9 @@ impl Node {
             swim.leave(now);
         }
         self.settle(now);
-        // Without this node so many are left; one fewer must still be a majority.
-        let last_majority =
-            self.groups.values().any(|group| group.live().saturating_sub(2) < group.replicas().len() / 2 + 1);
-        self.events.push_back(Event::Stopped { last_majority });
+        let outlook = |group: &Group| Outlook::of(group.replicas().len(), group.live());
+        let groups = self.groups.iter().map(|(id, group)| (*id, outlook(group))).collect();
+        self.events.push_back(Event::Stopped { groups });
     }
 }
 

@@ -269,6 +269,32 @@ fn two_clusters_with_each_others_seeds_stay_two() {
     assert!(world.live().all(|node| node.members().count() == 3));
 }
 
+/// What a daemon that stops says of its groups.
+fn stop(world: &mut World, at: usize) -> Vec<Outlook> {
+    let now = world.now;
+    world.nodes[at].as_mut().unwrap().handle_command(now, Command::Stop).unwrap();
+    world.pass(Duration::from_secs(2));
+    world.nodes[at] = None;
+    let told = world.events[at].iter().find_map(|event| match event {
+        Event::Stopped { groups } => Some(groups.iter().map(|(_, outlook)| *outlook).collect()),
+        _ => None,
+    });
+    world.pass(Duration::from_secs(2));
+    told.unwrap()
+}
+
+#[test]
+fn a_stop_says_what_it_leaves_of_every_group() {
+    let mut world = World::founders(3, 3, 2);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(stop(&mut world, 2), [Outlook::LastMajority; 3]);
+    assert_eq!(stop(&mut world, 1), [Outlook::Lost; 3]);
+    assert_eq!(stop(&mut world, 0), [Outlook::Lost; 3]);
+    let all = (1..=5).map(|live| Outlook::of(5, live)).collect::<Vec<_>>();
+    let (lost, last, fine) = (Outlook::Lost, Outlook::LastMajority, Outlook::Fine);
+    assert_eq!(all, [lost, lost, lost, last, fine]);
+}
+
 #[test]
 fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     let mut world = World::founders(3, 3, 4);
