@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use haystack_core::directory::life::{Grant, Life};
 use haystack_core::node::{Identity, Lsn, Node, Record};
-use haystack_wire::ids::{Boot, NodeId};
+use haystack_wire::ids::{Boot, ClusterId, NodeId};
 use haystack_wire::message::directory::FoundingList;
 
 use crate::check::maps::MapWatch;
@@ -40,17 +40,19 @@ impl Daemon {
         }
     }
 
-    /// Takes a record that the node wants on disk.
-    pub(crate) fn write(&mut self, record: Record) -> Lsn {
+    /// Takes a record that the node wants on disk, and gives the cluster that it tells of.
+    pub(crate) fn write(&mut self, record: Record) -> (Lsn, Option<ClusterId>) {
         let Record::Life { lsn, bytes } = record;
-        if let Ok(Life { grant: Grant::Granted { list, by }, .. }) = Life::decode(&bytes)
+        let grant = Life::decode(&bytes).expect("a node writes what it can read").grant;
+        let cluster = grant.cluster();
+        if let Grant::Granted { list, by } = grant
             && by == self.node.id()
             && !self.granted.contains(&list)
         {
             self.granted.push(list);
         }
         self.writing.push_back((lsn, bytes));
-        lsn
+        (lsn, cluster)
     }
 }
 

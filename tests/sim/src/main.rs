@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use haystack_sim::{Options, Report, Schedule, faults, membership, run, shrink, soak};
+use haystack_sim::{Options, Profile, Report, Schedule, faults, membership, run, shrink, soak};
 use structopt::StructOpt;
 
 /// Simulates whole clusters under faults, all drawn from a seed.
@@ -45,6 +45,9 @@ struct Cli {
     /// Makes every seed a consensus storm; some are anyway.
     #[structopt(long)]
     storms: bool,
+    /// Makes every seed a founding under troubles.
+    #[structopt(long, conflicts_with = "storms")]
+    founding: bool,
     /// Looks for the faults that a violation does not need.
     #[structopt(long)]
     shrink: bool,
@@ -88,6 +91,14 @@ impl Cli {
         None
     }
 
+    const fn profile(&self) -> Profile {
+        match (self.storms, self.founding) {
+            (_, true) => Profile::Founding,
+            (true, false) => Profile::Storm,
+            (false, false) => Profile::Swarm,
+        }
+    }
+
     fn options(&self) -> Result<Options, String> {
         if let Some(unknown) = self.without.iter().find(|name| !faults().any(|fault| fault == name.as_str()))
         {
@@ -97,7 +108,7 @@ impl Cli {
         Ok(Options {
             until: self.until.map(Duration::from_secs_f64),
             without: self.without.clone(),
-            storms: self.storms,
+            profile: self.profile(),
             mutations: self.broken_rules()?,
             safety_only: self.broken_rules()? != haystack_core::mutation::Mutations::none(),
             verbose: self.verbose,
@@ -131,6 +142,9 @@ impl Cli {
         }
         if self.storms {
             line += " --storms";
+        }
+        if self.founding {
+            line += " --founding";
         }
         #[cfg(feature = "mutations")]
         if let Some(mutation) = &self.mutation {

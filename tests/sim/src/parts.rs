@@ -74,7 +74,7 @@ impl World {
         self.daemons().filter_map(|at| Some((at, &self.hosts[at].daemon()?.node)))
     }
 
-    fn replica(&self, at: usize, id: GroupId) -> Option<&Group> {
+    pub(crate) fn replica(&self, at: usize, id: GroupId) -> Option<&Group> {
         self.hosts[at].daemon()?.node.groups().find(|group| group.id() == id)
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use haystack_wire::ids::GroupId;
 use haystack_wire::message::directory::Standing;
 
+use crate::check::canon::Canon;
 use crate::check::{Check, Violation, ensure};
 use crate::parts::Demand;
 use crate::scenario::{Losses, MILLIS, SECONDS};
@@ -14,7 +15,7 @@ use crate::world::World;
 /// A cluster is founded within this time if nothing hinders it.
 const FOUNDED_WITHIN: u64 = 3 * SECONDS;
 /// After healing a cluster is founded, and has leaders, within this time.
-const FOUNDED_LATE: u64 = 6 * SECONDS;
+pub(crate) const FOUNDED_LATE: u64 = 6 * SECONDS;
 /// After healing every group has a leader within this time.
 const LEADER_WITHIN: u64 = 2 * SECONDS;
 /// How much longer it may take where values of up to 300 KiB wait in the links.
@@ -23,6 +24,8 @@ const LARGE_BEFORE: u64 = 4 * SECONDS;
 const SETTLED_WITHIN: u64 = 10 * SECONDS;
 /// How long clients go on after healing.
 const LOAD_GOES_ON: u64 = 2 * SECONDS;
+/// Of an entry, at most, if it holds no large value; pieces of fewer bytes hold one entry each.
+const ENTRY_BYTES: u64 = 512;
 /// Between two looks at whether something is reached.
 const STEP: u64 = 20 * MILLIS;
 
@@ -32,6 +35,9 @@ impl World {
         self.storm(until)?;
         if self.queue.now() >= until {
             return Ok(());
+        }
+        if self.scenario.founding_only {
+            return self.founding_ends();
         }
         self.core_recovers()?;
         self.all_recover()
@@ -156,7 +162,7 @@ impl World {
     }
 
     /// Lets time pass until something is reached, or for `within`.
-    fn reach(&mut self, within: u64, reached: impl Fn(&Self) -> bool) -> Result<bool, Violation> {
+    pub(crate) fn reach(&mut self, within: u64, reached: impl Fn(&Self) -> bool) -> Result<bool, Violation> {
         let until = self.queue.now() + within;
         while !reached(self) {
             if self.queue.now() >= until {
@@ -178,7 +184,7 @@ impl World {
             nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
         // Large values of an old leader are still on their way, in order, before anything about a new one.
         let large = if self.scenario.load.large.0 > 0 { LARGE_BEFORE } else { 0 };
-        let least = LEADER_WITHIN + large;
+        let least = LEADER_WITHIN + large + self.adoption();
         timeouts.max().map_or(least, |longest| least.max(longest.as_nanos() as u64 * 4))
     }
 
@@ -189,6 +195,20 @@ impl World {
             |node: &haystack_core::node::Node| node.map().is_some() && node.standing() != Standing::Founding;
         !self.lively().contains_key(&GroupId::DIRECTORY)
             || hosts.iter().all(|at| self.hosts[*at].daemon().is_some_and(|daemon| stands(&daemon.node)))
+    }
+
+    /// How long it may take to pull what a leader lacks: piece by piece, each after a round trip.
+    fn adoption(&self) -> u64 {
+        let lack = |(id, hosts): (&GroupId, &BTreeSet<usize>)| {
+            let len = self.record.canons.get(*id).map_or(0, Canon::len);
+            let applied = hosts.iter().filter_map(|at| Some(self.replica(*at, *id)?.broadcast().applied().0));
+            len.saturating_sub(applied.min().unwrap_or(0))
+        };
+        let entries = self.lively().iter().map(lack).max().unwrap_or(0);
+        let weather = &self.scenario.weather;
+        let trip = weather.delay.1 + weather.jitter + 4 * self.scenario.cpu.turn;
+        let by_one = (self.scenario.limits.chunk as u64) < ENTRY_BYTES;
+        if by_one { entries * 2 * trip } else { 0 }
     }
 
     fn hasten_clients(&mut self, deadline: u64) {

@@ -146,6 +146,16 @@ impl World {
             ClusterEvent::Decided { node, state: NodeState::Gone } => {
                 ensure!(self.is_lost(*node), Membership, "{who} says that {node:?} is gone, which runs");
             }
+            ClusterEvent::Conflict(word) => {
+                let copied =
+                    word.contains("copy of the state directory") || word.contains("given this process up");
+                let named = word.contains("are called");
+                ensure!(
+                    named || (copied && !self.copied.is_empty()),
+                    Membership,
+                    "{who} reports what is not so: {word}"
+                );
+            }
             _ => {}
         }
         Ok(())

@@ -13,7 +13,7 @@ use haystack_wire::link;
 use crate::dice::{Dice, Ppm};
 use crate::net::Weather;
 use crate::shape::Shape;
-use crate::storm;
+use crate::{founding, storm};
 
 pub(crate) const MICROS: u64 = 1_000;
 pub(crate) const MILLIS: u64 = 1_000_000;
@@ -164,10 +164,24 @@ pub(crate) enum Losses {
     Minority,
     /// Nor does the directory, but partitions may.
     Partitions,
+    /// Anything may be lost.
+    Any,
     /// A majority of the founders is lost at once, and comes back without memory.
     Majority,
     /// All are killed and started again.
     All,
+}
+
+/// What a seed is to bring forth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Anything; a consensus storm now and then.
+    #[default]
+    Swarm,
+    /// Consensus storms.
+    Storm,
+    /// Troubles while a cluster is founded.
+    Founding,
 }
 
 /// Everything drawn from a seed.
@@ -187,6 +201,8 @@ pub(crate) struct Scenario {
     pub(crate) weather: Weather,
     /// Whether it misbehaves before the cluster is founded.
     pub(crate) founding_in_storm: bool,
+    /// Whether nothing but the founding is looked at.
+    pub(crate) founding_only: bool,
     /// Nanoseconds of misbehaviour.
     pub(crate) storm: u64,
     /// Weights of [`Fault::ALL`].
@@ -212,8 +228,8 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// Draws everything from `seed`; faults named in `without` are left out. With `storms`, every seed is a storm.
-    pub(crate) fn draw(seed: u64, without: &[String], storms: bool) -> Self {
+    /// Draws everything from `seed`; faults named in `without` are left out.
+    pub(crate) fn draw(seed: u64, without: &[String], profile: Profile) -> Self {
         let mut dice = Dice::new(seed, "scenario");
         let dice = &mut dice;
         let enabled = |name: &str| !without.iter().any(|left_out| left_out == name);
@@ -247,6 +263,7 @@ impl Scenario {
             }),
             weather: weather(dice, &enabled),
             founding_in_storm: dice.chance(400_000) && enabled("founding_in_storm"),
+            founding_only: false,
             storm: dice.range(6, 16) * SECONDS,
             faults,
             strikes: dice.magnitude(150 * MILLIS, 3 * SECONDS),
@@ -260,8 +277,11 @@ impl Scenario {
             buffer: dice.magnitude(32 << 10, 4 << 20),
             load: load(dice),
         };
-        if enabled("consensus_storm") {
-            storm::brew(seed, storms, &mut drawn, &enabled);
+        match profile {
+            Profile::Founding => founding::bend(seed, &mut drawn, &enabled),
+            _ if !enabled("consensus_storm") => {}
+            Profile::Swarm => storm::brew(seed, false, &mut drawn, &enabled),
+            Profile::Storm => storm::brew(seed, true, &mut drawn, &enabled),
         }
         drawn
     }

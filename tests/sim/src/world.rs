@@ -350,8 +350,11 @@ impl World {
             daemon.node.handle_timeout(local);
         }
         while let Some(record) = daemon.node.poll_persist() {
-            let lsn = daemon.write(record);
+            let (lsn, cluster) = daemon.write(record);
             self.begin_write(at, lsn);
+            if let Some(cluster) = cluster {
+                self.clusters.note(&self.hosts[at].name, cluster)?;
+            }
         }
         let who = std::mem::take(&mut self.hosts[at].name);
         let told = self.daemon_events(&who, daemon);

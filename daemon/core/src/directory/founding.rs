@@ -225,7 +225,10 @@ impl Founding {
         if info.node != from || from == self.me.node {
             return;
         }
-        if self.seen.values().any(|seen| seen.succeeds.contains(&from)) {
+        // A word of a process that has ended may still be on its way. At another address its successor is none: it began
+        // in a copy of the state directory.
+        let succeeded = |seen: &Seen| seen.succeeds.contains(&from) && seen.info.addr == info.addr;
+        if self.seen.values().any(succeeded) {
             return;
         }
         // One address has one process: the one that spoke last.

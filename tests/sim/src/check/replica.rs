@@ -99,7 +99,11 @@ impl Clusters {
             None if node.standing() != Standing::Founding => node.cluster(),
             None => None,
         };
-        let Some(cluster) = cluster else { return Ok(()) };
+        cluster.map_or(Ok(()), |cluster| self.note(who, cluster))
+    }
+
+    /// A process belongs to a cluster, or writes to disk that it does.
+    pub(crate) fn note(&mut self, who: &str, cluster: ClusterId) -> Check {
         let first = *self.founded.get_or_insert(cluster);
         ensure!(first == cluster, Founding, "{who} belongs to {cluster}, where {first} was founded before");
         Ok(())

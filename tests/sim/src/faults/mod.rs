@@ -296,6 +296,9 @@ impl World {
     fn may_lose(&self, at: usize) -> bool {
         let Some(daemon) = self.hosts[at].daemon().filter(|daemon| !daemon.stopping) else { return false };
         let id = daemon.node.id();
+        if self.scenario.losses == Losses::Any {
+            return true;
+        }
         let spare = |replicas: &[NodeId], count: usize| {
             let lost = replicas.iter().filter(|replica| self.is_lost(**replica)).count();
             lost < (count - 1) / 2

@@ -342,18 +342,6 @@ impl Swim {
         self.end(now, whom, true);
     }
 
-    /// A packet of the link to `node` came at `at` that was above all before: an answer to the probes that began
-    /// earlier. Whether a predecessor still lives only its own answer to a probe shows: what it sent before it ended may
-    /// come late.
-    pub fn heard(&mut self, at: Instant, node: NodeId) {
-        let flights = self.table.get(node).map(|record| record.flights.clone()).unwrap_or_default();
-        for id in flights {
-            if self.flights.get(&id).is_some_and(|flight| flight.is_answered_by_packet(at)) {
-                self.land(id);
-            }
-        }
-    }
-
     /// What the link to `node` measured.
     pub fn link_state(&mut self, node: NodeId, srtt: Duration, rttvar: Duration) {
         if let Some(record) = self.table.get_mut(node) {

@@ -33,13 +33,6 @@ pub(super) struct Flight {
     due: Instant,
 }
 
-impl Flight {
-    /// Whether any packet of the target that came at `at` is as good as an answer.
-    pub(super) fn is_answered_by_packet(&self, at: Instant) -> bool {
-        matches!(self.purpose, Purpose::Probe { .. }) && self.begun < at
-    }
-}
-
 enum Purpose {
     /// To see whether a member is there.
     Probe {
@@ -89,7 +82,8 @@ impl Swim {
         }
         let addr = record.member.addr;
         self.successions += 1;
-        let wait = self.try_wait(target) * (self.health + 1);
+        // Long enough for a living one to be heard on its link, whatever is lost: who is silent is given up for good.
+        let wait = self.timing.try_ceiling * (self.health + 1);
         self.launch(now, target, addr, wait, Purpose::Succession { by });
     }
 
@@ -221,6 +215,20 @@ impl Swim {
             record.flights.retain(|flight| *flight != id);
         }
         Some(flight)
+    }
+
+    /// A packet of the link to `node` came at `at` that was above all before. It answers what was asked before that. A
+    /// predecessor's last words may still have been on their way: its probe wants an answer, and waits anew.
+    pub fn heard(&mut self, at: Instant, node: NodeId) {
+        let flights = self.table.get(node).map(|record| record.flights.clone()).unwrap_or_default();
+        for id in flights {
+            let Some(flight) = self.flights.get_mut(&id).filter(|flight| flight.begun < at) else { continue };
+            if matches!(flight.purpose, Purpose::Succession { .. }) {
+                flight.tries.clear();
+            } else {
+                self.land(id);
+            }
+        }
     }
 
     /// All probes of a member that ended.
