@@ -10,8 +10,7 @@ use serde_json::Value;
 
 /// The object that a command prints, asked of one daemon.
 fn seen(dev: &Dev, daemon: &str, args: &[&str]) -> Value {
-    let connect = ["--connect", dev.daemons[daemon].0.as_str(), "--json"];
-    json(&dev.ctl(&[&connect, args].concat()))
+    json(&dev.ctl_at(daemon, &[&["--json"], args].concat()))
 }
 
 fn strings<'a>(rows: &'a Value, field: &str) -> BTreeSet<&'a str> {
@@ -22,7 +21,7 @@ fn strings<'a>(rows: &'a Value, field: &str) -> BTreeSet<&'a str> {
 fn every_daemon_tells_the_same_of_nodes_partitions_coordinator_and_keys() {
     let dev = Dev::start(&["--nodes", "5"]);
     let names: BTreeSet<&str> = dev.daemons.keys().map(String::as_str).collect();
-    let coordinator = seen(&dev, "n1", &["coordinator"]);
+    let coordinator = seen(&dev, "n1", &["coordinator"])["coordinator"].take();
     assert_eq!(coordinator["answers"], true, "{coordinator}");
     let place = seen(&dev, "n1", &["where", "greeting"]);
     for daemon in &names {
@@ -37,7 +36,7 @@ fn every_daemon_tells_the_same_of_nodes_partitions_coordinator_and_keys() {
             (strings(&members["members"], "name"), &members["seen_by"]),
             (names.clone(), &(*daemon).into())
         );
-        assert_eq!(seen(&dev, daemon, &["coordinator"])["id"], coordinator["id"]);
+        assert_eq!(seen(&dev, daemon, &["coordinator"])["coordinator"]["id"], coordinator["id"]);
         let here = seen(&dev, daemon, &["where", "greeting"]);
         assert_eq!((&here["group"], &here["leader"]["id"]), (&place["group"], &place["leader"]["id"]));
         let status = seen(&dev, daemon, &["status"]);

@@ -1,6 +1,6 @@
 //! `coordinator`: who looks after the nodes.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::status::{View, ask, coordinator_json};
 use crate::context::Context;
@@ -41,17 +41,16 @@ fn text(view: &View) -> String {
 }
 
 fn shape(view: &View) -> Value {
-    let mut shape = coordinator_json(view);
-    shape["cluster"] = view.base.cluster.map(|cluster| cluster.to_string()).into();
-    shape["epoch"] = view.base.epoch.0.into();
-    shape["seen_by"] = view.base.name.clone().into();
-    shape
+    json!({
+        "cluster": view.base.cluster.map(|cluster| cluster.to_string()),
+        "epoch": view.base.epoch.0,
+        "seen_by": view.base.name,
+        "coordinator": coordinator_json(view),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::status::tests::{ballot, founding, status_of, view_of, without};
     use super::*;
 
@@ -72,8 +71,11 @@ mod tests {
         assert_eq!(
             shape(&view_of([without(status_of(2), 1)])),
             json!({
-                "cluster": "09".repeat(16), "epoch": 1, "seen_by": "n2", "id": "01".repeat(16), "name": "n1",
-                "address": "127.0.0.1:7400", "ballot": 1, "answers": false
+                "cluster": "09".repeat(16), "epoch": 1, "seen_by": "n2",
+                "coordinator": {
+                    "id": "01".repeat(16), "name": "n1", "address": "127.0.0.1:7400", "ballot": 1,
+                    "answers": false
+                }
             })
         );
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use haystack_client::{AdminTarget, Connection, Error, NodeId, Status};
+use haystack_wire::message::directory::Standing;
 
 use super::health::{Health, judge};
 use super::view::View;
@@ -59,8 +60,8 @@ impl Daemons for Connection {
     }
 }
 
-/// Asks how things stand. The first answer is enough if by it all data is served; else the other daemons that were
-/// given, and those that the answers name, are asked too for a little while.
+/// Asks how things stand. The first answer is enough if by it all data is served, or it has the word of most nodes; else
+/// the other daemons that were given, and those that the answers name, are asked too for a little while.
 pub(crate) fn survey(daemons: &mut impl Daemons, limit: Duration) -> Survey {
     let limit = Limit::of(limit);
     let mut found = Survey::default();
@@ -73,7 +74,7 @@ pub(crate) fn survey(daemons: &mut impl Daemons, limit: Duration) -> Survey {
     }
     let limit = limit.at_most(SECOND_OPINIONS);
     let mut asked: BTreeSet<SocketAddr> = BTreeSet::new();
-    while !is_served(&found) && !limit.left().is_zero() {
+    while !is_enough(&found) && !limit.left().is_zero() {
         let Some(address) = next(daemons, &found, &asked) else { break };
         asked.insert(address);
         let is_linked = daemons.connected().iter().any(|(_, linked)| *linked == address);
@@ -90,8 +91,13 @@ pub(crate) fn survey(daemons: &mut impl Daemons, limit: Duration) -> Survey {
     found
 }
 
-fn is_served(found: &Survey) -> bool {
-    View::of(found.clone()).is_ok_and(|view| judge(&view).health < Health::Unavailable)
+fn is_enough(found: &Survey) -> bool {
+    let sees_most = |view: &View| {
+        let members = || view.nodes.iter().filter(|row| row.standing == Some(Standing::Member));
+        let told = members().filter(|row| row.reported).count();
+        view.base.standing == Standing::Member && told > members().count() / 2
+    };
+    View::of(found.clone()).is_ok_and(|view| judge(&view).health < Health::Unavailable || sees_most(&view))
 }
 
 /// The address at which the answerer was asked.

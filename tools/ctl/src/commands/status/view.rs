@@ -151,10 +151,11 @@ fn leader(group: &GroupStatus) -> Option<Ballot> {
     told.max()
 }
 
-/// How much an answer sees: members more than others, then by the map, the groups with leaders, the nodes that answer.
-fn sight(status: &Status) -> (bool, u64, usize, usize) {
+/// How much an answer sees: members more than others, then by the map, the nodes that report, the groups with leaders and
+/// the nodes that answer. A leader that was cut off still counts itself as one.
+fn sight(status: &Status) -> (bool, u64, usize, usize, usize) {
     let is_member = status.standing == Standing::Member;
+    let count = |is_such: fn(&NodeStatus) -> bool| status.nodes.iter().filter(|node| is_such(node)).count();
     let led = status.groups.iter().filter(|group| group.leader.is_some()).count();
-    let up = status.nodes.iter().filter(|node| node.up).count();
-    (is_member, status.epoch.0, led, up)
+    (is_member, status.epoch.0, count(|node| node.reported), led, count(|node| node.up))
 }

@@ -1,6 +1,6 @@
 use haystack_client::Wait;
 
-use super::super::tests::{founding, node, standby, status_of, without};
+use super::super::tests::{founding, node, standby, status_of, view_of, without};
 use super::*;
 
 /// Daemons by address, of which the first answers first.
@@ -48,8 +48,10 @@ impl Daemons for Fake {
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn one_answer_by_which_data_is_served_is_enough() {
-    for status in [status_of(1), without(status_of(1), 3)] {
+fn one_answer_by_which_data_is_served_or_that_has_the_word_of_most_is_enough() {
+    let headless = without(status_of(2), 1);
+    assert_eq!(judge(&view_of([headless.clone()])).health, Health::Unavailable);
+    for status in [status_of(1), without(status_of(1), 3), Status { node: node(1), ..headless }] {
         let mut fake = Fake::new([(1, Some(status)), (2, Some(status_of(2)))]);
         fake.connected = vec![address(1), address(2)];
         let found = survey(&mut fake, LIMIT);
@@ -67,6 +69,15 @@ fn a_daemon_that_sees_nothing_served_leads_to_others_until_one_knows_better() {
     assert_eq!(found.answers.len(), 2);
     assert_eq!(found.silent.iter().map(|(at, _)| &**at).collect::<Vec<_>>(), ["127.0.0.2:7400"]);
     assert_eq!(judge(&View::of(found).unwrap()).health, Health::Degraded);
+}
+
+#[test]
+fn a_daemon_that_is_cut_off_leads_to_others() {
+    let cut = without(without(status_of(1), 2), 3);
+    let mut fake = Fake::new([(1, Some(cut)), (2, Some(without(status_of(2), 1)))]);
+    (fake.connected, fake.given) = (vec![address(1), address(2)], vec![address(1)]);
+    let found = survey(&mut fake, LIMIT);
+    assert_eq!((found.answers.len(), fake.asked), (2, vec![address(2)]));
 }
 
 #[test]
