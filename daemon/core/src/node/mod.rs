@@ -4,6 +4,7 @@ mod buggify;
 mod client;
 mod feed;
 mod gather;
+mod map;
 mod membership;
 mod outbox;
 mod peer;
@@ -11,6 +12,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -18,11 +20,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId, ViewId};
+use haystack_wire::ids::{Ballot, ClusterId, Epoch, GroupId, LinkEnd, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
 use haystack_wire::message::admin::ClusterEvent;
-use haystack_wire::message::directory::{Partition, PartitionMap, Standing};
+use haystack_wire::message::directory::{PartitionMap, Standing};
 use haystack_wire::message::membership::Beacon;
 use haystack_wire::rng::Rng;
 use slog::{Logger, info, o};
@@ -30,19 +32,19 @@ use slog::{Logger, info, o};
 use crate::config::Config;
 use crate::directory::coordinator::Coordinator;
 use crate::directory::founding::{self, Founding};
-use crate::directory::life::Life;
 use crate::directory::placement::directory_replicas;
-use crate::group::{Founded, Group, Out, Sink};
+use crate::group::{Group, Out, Sink};
 use crate::membership::detector::{Detector, DetectorTiming};
 use crate::membership::swim::{Conflict, Swim};
 use crate::stats::Stats;
-use crate::store;
 pub use buggify::Buggify;
 use buggify::Gremlin;
 use feed::Feed;
 use gather::Gather;
 use outbox::Outbox;
+pub use timers::Source as Wakeup;
 use timers::{Source, Timers};
+pub use types::{Command, Event, Identity, Lsn, Outlook, Record, Rejected};
 
 /// A stopping node waits so long for others to take its leadership over.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
@@ -59,128 +61,6 @@ const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_millis(300);
 const DATAGRAMS_WAITING: usize = 320;
 /// A process that its successor declares dead must have been silent for so long since the successor came.
 const SUCCESSION_SILENCE: Duration = Duration::from_secs(2);
-
-/// Who this process is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// New for every life in memory mode.
-    pub node: NodeId,
-    /// 0 in memory mode.
-    pub boot: Boot,
-    /// The life file, in which this life has begun.
-    pub life: Life,
-}
-
-/// Number of a record to persist.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lsn(pub u64);
-
-/// What must be on disk before the node speaks of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// The whole new contents of the life file.
-    Life {
-        /// The record's number, to be handed to [`Node::handle_persisted`].
-        lsn: Lsn,
-        /// The contents.
-        bytes: Vec<u8>,
-    },
-}
-
-/// What the operator of the process wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Hand leadership over, then say [`Event::Stopped`].
-    Stop,
-}
-
-/// Why a command is not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// The node is stopping already.
-    #[error("the daemon is stopping already")]
-    Stopping,
-}
-
-/// Why the node wants to be woken.
-pub use timers::Source as Wakeup;
-
-/// What the node has to tell its driver. Nothing depends on its being heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Every group has a leader that answers: the node serves.
-    Ready,
-    /// Some group has no leader that answers any more.
-    NotReady,
-    /// Where the node stands and what it waits for changed.
-    Standing {
-        /// Where it stands.
-        standing: Standing,
-        /// What it waits for; empty for a member.
-        waits_for: String,
-    },
-    /// A process is linked, or its link ended.
-    Peer {
-        /// The process.
-        node: NodeId,
-        /// Where it is.
-        addr: SocketAddr,
-        /// Whether it came or went.
-        up: bool,
-    },
-    /// A group's trusted leader changed.
-    Leader {
-        /// The group.
-        group: GroupId,
-        /// The leader's ballot, if one answers.
-        leader: Option<Ballot>,
-    },
-    /// Something happened in the cluster.
-    Cluster(ClusterEvent),
-    /// An entry was applied; only with `Config::observe`.
-    Applied {
-        /// The group.
-        group: GroupId,
-        /// The entry's position.
-        index: LogIndex,
-        /// Chained hash of the log up to and with the entry.
-        chain: u64,
-        /// Digest of the state after it.
-        digest: u128,
-        /// The entry's body.
-        body: Bytes,
-    },
-    /// Leadership is handed over, or nobody took it in time: the process may end.
-    Stopped {
-        /// What that means for each group that has a replica here, in the order of their numbers.
-        groups: Vec<(GroupId, Outlook)>,
-    },
-}
-
-/// What is left of a group when one of its replicas stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outlook {
-    /// A majority, also after one more stop.
-    Fine,
-    /// A majority, but not after one more stop.
-    LastMajority,
-    /// No majority: what it stored is lost.
-    Lost,
-}
-
-impl Outlook {
-    /// Of a group of `replicas` of which `live` answer, the one that stops included.
-    const fn of(replicas: usize, live: usize) -> Self {
-        let (left, majority) = (live.saturating_sub(1), replicas / 2 + 1);
-        if left < majority {
-            Self::Lost
-        } else if left == majority {
-            Self::LastMajority
-        } else {
-            Self::Fine
-        }
-    }
-}
 
 /// One datagram to send: the buffer handed to [`Node::poll_transmit`] holds it.
 pub type Transmission = Transmit;
@@ -609,62 +489,6 @@ impl Node {
             self.leaderless.insert(group);
         }
         self.note_readiness();
-    }
-
-    fn note_readiness(&mut self) {
-        let ready = self.map.is_some() && self.leaderless.is_empty();
-        if ready != self.ready {
-            self.ready = ready;
-            self.events.push_back(if ready { Event::Ready } else { Event::NotReady });
-        }
-    }
-
-    /// Group 0 has decided a map.
-    fn on_map_decided(&mut self, now: Instant) {
-        let Some(map) = self.groups.get(&GroupId::DIRECTORY).and_then(Group::map).cloned() else { return };
-        self.adopt_map(now, map);
-    }
-
-    /// Takes a map up if it is newer than the one held: every group of its first view that has a replica here starts
-    /// from it.
-    fn adopt_map(&mut self, now: Instant, map: PartitionMap) {
-        if self.map.as_ref().is_some_and(|held| held.epoch >= map.epoch) {
-            return;
-        }
-        for partition in &map.partitions {
-            let ours = partition.view == ViewId(0) && partition.replicas.contains(&self.id());
-            if ours && !self.groups.contains_key(&partition.group) {
-                self.start_group(now, &map, partition);
-            }
-        }
-        self.unsettled = true;
-        self.groups.values_mut().for_each(|group| group.set_epoch(map.epoch));
-        let before = self.map.replace(map.clone());
-        self.founding.on_map(&map);
-        self.note_node_table(now, before.as_ref(), &map);
-        self.wire_up(now);
-        self.raise_beacon(now);
-        self.note_readiness();
-    }
-
-    fn start_group(&mut self, now: Instant, map: &PartitionMap, partition: &Partition) {
-        let here = map.partitions.iter().filter(|partition| partition.replicas.contains(&self.id())).count();
-        let limits = store::Limits {
-            value: self.config.value_limit,
-            memory: self.config.memory_limit / here.max(1) as u64,
-            mutations: self.config.mutations,
-            ..store::Limits::default()
-        };
-        let slots = (partition.first, partition.last);
-        let founded = Founded {
-            id: partition.group,
-            replicas: partition.replicas.clone(),
-            epoch: map.epoch,
-            history: map.history,
-        };
-        let rng = self.rng.fork();
-        let group = Group::data(&self.config, self.id(), founded, slots, limits, now, rng);
-        self.add_group(group);
     }
 
     fn epoch(&self) -> Epoch {

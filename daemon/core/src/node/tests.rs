@@ -1,9 +1,11 @@
 //! Whole nodes on a perfect network, where what is held is about several of their parts at once.
 
+use haystack_wire::ids::Boot;
 use haystack_wire::message::directory::NodeState;
 use haystack_wire::message::membership::MemberState;
 
 use super::*;
+use crate::directory::life::Life;
 
 const TURN: Duration = Duration::from_millis(10);
 
