@@ -9,8 +9,10 @@ use sd_notify::NotifyState;
 
 /// Writes to standard output; that nobody reads it is no error.
 pub(crate) fn print(text: impl fmt::Display) {
+    // In one write, so that nobody who shares the terminal comes between the text and its end.
+    let line = format!("{text}\n");
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
 }
 
 /// A line from a daemon to `haystackd dev`.
