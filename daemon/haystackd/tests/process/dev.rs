@@ -89,6 +89,15 @@ fn deaths_are_named_until_the_last() {
 }
 
 #[test]
+fn a_daemon_that_is_told_to_stop_did_not_end_by_itself() {
+    let (dev, _temp) = cluster(3);
+    let pids = pids(&dev.until("ready after"));
+    kill(pids[1], Signal::TERM);
+    let told = dev.until("daemons are left").pop().unwrap();
+    assert!(told.contains("n2 (127.0.0.1:") && told.contains("was stopped by SIGTERM"), "{told}");
+}
+
+#[test]
 fn a_port_in_use_ends_it_before_it_begins() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
