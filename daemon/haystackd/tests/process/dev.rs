@@ -111,6 +111,11 @@ fn a_port_in_use_ends_it_before_it_begins() {
 fn wrong_options_are_told_once() {
     assert_eq!(outcome(&["dev", "--nodes", "0"]).0, 2);
     assert_eq!(outcome(&["dev", "--nodes", "3", "--port", "65534"]).0, 2);
+    for port in ["70000", "-1", "http"] {
+        let (code, _, err) = outcome(&["dev", &format!("--port={port}")]);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains("--port") && err.contains(port) && err.contains("1 to 65535"), "{err}");
+    }
     let (code, _, err) = outcome(&["dev", "--port", "0", "--partitions", "0", "--log-level", "x"]);
     assert_eq!(code, 78, "{err}");
     assert_eq!((err.matches("--partitions").count(), err.matches("--log-level").count()), (1, 1), "{err}");
