@@ -242,7 +242,7 @@ pub(crate) fn load(file: Option<&Path>, flags: Settings) -> Result<Resolved, Fai
         None => (Settings::default(), file::Places::default()),
     };
     let places = places.overlaid(&flags);
-    resolve::resolve(flags.over(written), &places)
+    resolve::resolve(flags.over(written), places)
 }
 
 /// A number of bytes, as people write it: `1048576`, `1MiB`, `64 KiB`, `2GiB`.

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Names;
 use crate::error::Failure;
 use crate::life::LifeFile;
-use crate::report::Reporter;
+use crate::report::{Reporter, signal_name};
 use crate::resolver::Resolver;
 use crate::socket::Socket;
 use crate::stopped;
@@ -393,7 +393,7 @@ impl EventLoop {
                         "SIGHUP changes nothing: the configuration is read at the start only"
                     );
                 }
-                _ if self.phase == Phase::Running => self.begin_stop(now),
+                _ if self.phase == Phase::Running => self.begin_stop(now, signal),
                 _ => {
                     warn!(self.parts.log, "told to stop again: ending without handing leadership over");
                     self.phase = Phase::Over;
@@ -420,9 +420,10 @@ impl EventLoop {
         }
     }
 
-    fn begin_stop(&mut self, now: Instant) {
-        info!(self.parts.log, "stopping: handing leadership over first");
-        self.parts.reporter.stopping("stopping: handing leadership over");
+    fn begin_stop(&mut self, now: Instant, signal: i32) {
+        let signal = signal_name(signal);
+        info!(self.parts.log, "stopping: handing leadership over first"; "signal" => &signal);
+        self.parts.reporter.stopping("stopping: handing leadership over", &signal);
         self.phase = Phase::Stopping(now + STOP_LIMIT);
         if self.parts.node.handle_command(now, Command::Stop).is_err() {
             self.phase = Phase::Over;

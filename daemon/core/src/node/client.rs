@@ -13,7 +13,7 @@ use haystack_wire::message::{ClientMessage, ForwardToken, PeerMessage, ServerMes
 use slog::warn;
 
 use super::Node;
-use crate::group::{Handled, Origin};
+use crate::group::{Group, Handled, Origin};
 
 impl Node {
     pub(super) fn on_client_message(&mut self, now: Instant, link: LinkId, rights: Rights, message: &Bytes) {
@@ -130,12 +130,15 @@ impl Node {
         }
     }
 
-    fn on_admin(&mut self, now: Instant, rights: Rights, request: &AdminRequest) -> AdminReply {
+    pub(super) fn on_admin(&mut self, now: Instant, rights: Rights, request: &AdminRequest) -> AdminReply {
         match request {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status(now))),
             AdminRequest::Events { from } => AdminReply::Events(self.feed.from(now, *from)),
             AdminRequest::AbandonOldData if !rights.admin => {
                 AdminReply::Refused("this key has no right to administer the cluster".to_owned())
+            }
+            AdminRequest::AbandonOldData if let Some(why) = self.holds_what_is_left() => {
+                AdminReply::Refused(why)
             }
             AdminRequest::AbandonOldData => match self.founding.abandon(now) {
                 Ok(done) => {
@@ -146,6 +149,24 @@ impl Node {
                 Err(why) => AdminReply::Refused(why),
             },
         }
+    }
+}
+
+impl Node {
+    /// Groups here of which no majority answers are as good as lost, but only an administrator can know whether for
+    /// good, and this process must end before it can be part of anything new.
+    fn holds_what_is_left(&self) -> Option<String> {
+        let silent = |group: &&Group| group.live() < group.replicas().len() / 2 + 1;
+        let all = self.groups.len();
+        let lost = self.groups.values().filter(silent).count();
+        (lost > 0).then(|| {
+            format!(
+                "this daemon holds its part of the cluster's data, and of {lost} of its {all} partitions no majority of \
+                 replicas answers. If the other daemons are only cut off, nothing is lost: let them reach each other. If \
+                 they are gone for good, so is the data of these partitions, and nothing brings it back: then first stop \
+                 or restart this daemon and all others of the cluster that still run, and ask again"
+            )
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Whole nodes on a perfect network, where what is held is about several of their parts at once.
 
 use haystack_wire::ids::Boot;
+use haystack_wire::keys::Rights;
+use haystack_wire::message::admin::{AdminReply, AdminRequest};
 use haystack_wire::message::directory::NodeState;
 use haystack_wire::message::membership::MemberState;
 
@@ -269,6 +271,29 @@ fn two_clusters_with_each_others_seeds_stay_two() {
     assert_eq!(clusters(&world), before);
     assert_eq!((world.states(0).len(), world.states(3).len()), (3, 3));
     assert!(world.live().all(|node| node.members().count() == 3));
+}
+
+#[test]
+fn who_survives_a_lost_majority_says_what_must_come_before_its_data_is_given_up() {
+    let mut world = World::founders(3, 3, 2);
+    world.pass(Duration::from_secs(3));
+    let mut ask = |world: &mut World| {
+        let now = world.now;
+        let node = world.nodes[0].as_mut().unwrap();
+        match node.on_admin(now, Rights::ALL, &AdminRequest::AbandonOldData) {
+            AdminReply::Refused(why) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(ask(&mut world).contains("a living cluster"));
+    (world.nodes[1], world.nodes[2]) = (None, None);
+    world.pass(Duration::from_secs(5));
+    let why = ask(&mut world);
+    assert!(
+        why.contains("no majority of replicas answers") && why.contains("first stop or restart"),
+        "{why}"
+    );
+    assert!(!why.contains("living"), "{why}");
 }
 
 /// What a daemon that stops says of its groups.

@@ -51,14 +51,16 @@ impl Host {
 }
 
 /// Checks and completes the settings, on this host.
-pub(super) fn resolve(settings: Settings, places: &Places) -> Result<Resolved, Failure> {
+pub(super) fn resolve(settings: Settings, places: Places) -> Result<Resolved, Failure> {
     resolve_on(&Host::this(), settings, places)
 }
 
 /// Checks and completes the settings.
-pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Result<Resolved, Failure> {
-    let joins = settings.founders.is_empty() && !settings.seeds.is_empty();
-    let mut check = Check { host, places, problems: Vec::new(), unresolved: 0, joins };
+pub(super) fn resolve_on(host: &Host, settings: Settings, mut places: Places) -> Result<Resolved, Failure> {
+    let founders_open = settings.founders.is_empty() && !places.is_broken("founders");
+    let joins = founders_open && !settings.seeds.is_empty();
+    let problems = core::mem::take(&mut places.problems);
+    let mut check = Check { host, places: &places, problems, unresolved: 0, joins };
     let listen = check.listen(settings.listen.as_deref());
     let founders = check.founders(&settings.founders, &settings.seeds, listen);
     let seeds = check.seeds(&settings.seeds, listen);
@@ -167,6 +169,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn wrong(&mut self, key: &str, text: impl Into<String>) {
+        if self.places.is_broken(key) {
+            return;
+        }
         self.problems.push(Problem { place: self.places.of(key), text: text.into() });
     }
 
@@ -246,7 +251,7 @@ impl Check<'_> {
     }
 
     fn founders(&mut self, names: &[String], seeds: &[String], listen: SocketAddr) -> Vec<SocketAddr> {
-        if names.is_empty() && seeds.is_empty() {
+        if names.is_empty() && seeds.is_empty() && !self.places.is_broken("seeds") {
             let text = "missing. List the addresses of all daemons that found the cluster together, the same list \
                         everywhere, as in `founders = [\"n1.example:7400\", \"n2.example:7400\", \
                         \"n3.example:7400\"]`; or, to join a cluster that is there, some of its daemons as `seeds`. To \
@@ -386,8 +391,9 @@ impl Check<'_> {
             let text = format!("`{words}` says nothing: write `{INSECURE_WORDS}`, or better set `key_file`");
             self.wrong("insecure_listen_without_key", text);
         } else if keys.is_none() && words.is_none() && !listen.ip().is_loopback() {
-            let key_file_failed =
-                self.problems.iter().any(|problem| problem.place == self.places.of("key_file"));
+            let key_file_failed = self.places.is_broken("key_file")
+                || self.places.is_broken("insecure_listen_without_key")
+                || self.problems.iter().any(|problem| problem.place == self.places.of("key_file"));
             if !key_file_failed {
                 let text = format!(
                     "{listen} is open to other hosts, and without a key whoever reaches it can read, change and \

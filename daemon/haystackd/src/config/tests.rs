@@ -28,7 +28,7 @@ fn host() -> Host {
 
 fn load_text(text: &str) -> Result<Resolved, Failure> {
     let (settings, places) = parse(Path::new("h.toml"), text).map_err(Failure::Config)?;
-    resolve_on(&host(), settings, &places)
+    resolve_on(&host(), settings, places)
 }
 
 /// A key file in a directory of its own.
@@ -146,6 +146,23 @@ fn all_mistakes_are_told_at_once() {
     );
     let told = load_text("foundrs = []\nlisten = \"x\"\npartition = 3").unwrap_err().to_string();
     assert!(told.contains("h.toml:1") && told.contains("h.toml:3"), "{told}");
+    let text = "foundrs = [\"n1\"]\npartitions = \"many\"\nmemory_limit = \"1 GB\"\nvalue_limit = \"2TiB\"\n\
+                listen = \"x\"\nlog_format = \"xml\"\nname = 7";
+    let Failure::Config(Problems(problems)) = load_text(text).unwrap_err() else { panic!("not wrong") };
+    let mut places: Vec<_> = problems.iter().map(|problem| problem.place.as_str()).collect();
+    places.sort_unstable();
+    let keys = ["", ": partitions", ": memory_limit", ": value_limit", ": listen", ": log_format", ": name"];
+    let expected: Vec<_> = (1..).zip(keys).map(|(line, key)| format!("h.toml:{line}{key}")).collect();
+    assert_eq!(places, expected, "each once, and nothing else");
+}
+
+#[test]
+fn a_list_that_is_written_as_a_text_is_told_how_to_write_it() {
+    for key in ["founders", "seeds"] {
+        let told = load_text(&format!("{key} = \"127.0.0.1:7400\"")).unwrap_err().to_string();
+        let cure = format!("h.toml:1: {key}: a single text. Write a list: {key} = [\"HOST:PORT\", ...]");
+        assert!(told.starts_with(&cure), "{told}");
+    }
 }
 
 #[test]
@@ -186,7 +203,7 @@ fn flags_win_over_the_file_and_are_named_in_messages() {
     let (written, places) = parse(Path::new("h.toml"), "founders = [\"n1\"]\npartitions = 0").unwrap();
     let flags = Settings { partitions: Some(7), log_level: Some("x".into()), ..Settings::default() };
     let places = places.overlaid(&flags);
-    let failure = resolve_on(&host(), flags.over(written), &places).unwrap_err().to_string();
+    let failure = resolve_on(&host(), flags.over(written), places).unwrap_err().to_string();
     assert!(failure.contains("--log-level: `x`") && !failure.contains("partitions"), "{failure}");
 }
 
@@ -194,11 +211,12 @@ fn flags_win_over_the_file_and_are_named_in_messages() {
 fn a_relative_path_is_relative_to_what_names_it() {
     let text = "founders = [\"127.0.0.1\"]\nstate_dir = \"state\"";
     let (written, places) = parse(Path::new("/etc/haystack/h.toml"), text).unwrap();
-    let resolved = resolve_on(&host(), written.clone(), &places).unwrap();
+    let (again, same) = parse(Path::new("/etc/haystack/h.toml"), text).unwrap();
+    let resolved = resolve_on(&host(), again, same).unwrap();
     assert_eq!(resolved.state_dir, Path::new("/etc/haystack/state"));
     let flags = Settings { state_dir: Some("here".into()), ..Settings::default() };
     let places = places.overlaid(&flags);
-    assert_eq!(resolve_on(&host(), flags.over(written), &places).unwrap().state_dir, Path::new("here"));
+    assert_eq!(resolve_on(&host(), flags.over(written), places).unwrap().state_dir, Path::new("here"));
 }
 
 #[test]
@@ -232,9 +250,9 @@ fn keys_flags_and_their_places_are_one_list() {
     assert_eq!(flags, KEYS);
     // The file takes the same keys: an unknown one would be refused, a known one of the wrong type is told as such.
     for key in KEYS {
-        let Err(Problems(problems)) = parse(Path::new("h.toml"), &format!("{key} = [[1]]")) else {
-            panic!("{key} is not read")
-        };
+        let (_, places) = parse(Path::new("h.toml"), &format!("{key} = [[1]]")).unwrap();
+        let problems = places.problems;
+        assert_eq!(problems.len(), 1, "{key} is not read");
         assert!(problems[0].text.contains("invalid type"), "{key}: {}", problems[0].text);
     }
 }
@@ -290,7 +308,7 @@ fn the_example_is_correct_and_shows_every_key_with_its_default() {
     given.sort_unstable();
     keys.sort_unstable();
     assert_eq!(given, keys);
-    let full = resolve_on(&host(), settings, &places).unwrap();
+    let full = resolve_on(&host(), settings, places).unwrap();
     let defaults = |resolved: &Resolved| {
         let node = &resolved.node;
         let limits = (node.partitions, node.memory_limit, node.value_limit, node.replicas, node.repair_after);
