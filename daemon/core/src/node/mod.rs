@@ -7,6 +7,7 @@ mod gather;
 mod membership;
 mod outbox;
 mod peer;
+mod relay;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -207,6 +208,7 @@ pub struct Node {
     feed: Feed,
     /// Leaders that answers to forwarded requests named, for groups of which this node has no replica.
     routes: BTreeMap<GroupId, NodeId>,
+    relays: relay::Relays,
     sink: Sink,
     outbox: Outbox,
     /// Groups that may have something to flush.
@@ -268,6 +270,7 @@ impl Node {
             gather: Gather::default(),
             feed: Feed::default(),
             routes: BTreeMap::new(),
+            relays: relay::Relays::default(),
             sink: Sink::new(),
             outbox,
             dirty: BTreeSet::new(),
