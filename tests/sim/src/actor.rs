@@ -113,6 +113,8 @@ enum Errand {
 pub(crate) struct Actor {
     pub(crate) core: Client,
     places: Vec<Place>,
+    /// All that its places have had.
+    numbers: Vec<u32>,
     dice: Dice,
     load: Load,
     /// The last that this client saw of each key.
@@ -135,7 +137,7 @@ impl Actor {
     /// A client with a user that follows `load`.
     pub(crate) fn new(core: Client, load: Load, mut dice: Dice, history: &mut History, now: u64) -> Self {
         let depth = dice.range(load.depth.0, load.depth.1);
-        let places = (0..depth)
+        let places: Vec<Place> = (0..depth)
             .map(|_| Place {
                 client: history.client(),
                 waits: Waits::Until(now + dice.below(load.think + 1)),
@@ -143,6 +145,7 @@ impl Actor {
             .collect();
         Self {
             core,
+            numbers: places.iter().map(|place| place.client).collect(),
             places,
             dice,
             load,
@@ -180,6 +183,11 @@ impl Actor {
     pub(crate) fn waits_for(&self) -> String {
         let waits: Vec<_> = self.places.iter().map(|place| format!("{:?}", place.waits)).collect();
         waits.join(", ")
+    }
+
+    /// The numbers under which its operations are in the history.
+    pub(crate) fn numbers(&self) -> &[u32] {
+        &self.numbers
     }
 
     /// Reads these keys as soon as there is a place.
@@ -407,6 +415,7 @@ impl Actor {
     /// After an unknown outcome the place goes on as another client.
     fn begin_anew(&mut self, at: usize, now: u64, record: &mut Record) {
         self.places[at].client = record.history.client();
+        self.numbers.push(self.places[at].client);
         self.rest(at, now);
     }
 

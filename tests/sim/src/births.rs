@@ -11,7 +11,7 @@ use crate::actor::Actor;
 use crate::daemon::Daemon;
 use crate::dice::Dice;
 use crate::host::Process;
-use crate::scenario::Scenario;
+use crate::scenario::{Contacts, Scenario};
 use crate::shape::Luggage;
 use crate::world::World;
 
@@ -80,9 +80,15 @@ impl World {
 
     fn new_actor(&mut self, host: usize, now: u64, rng: Rng) -> Actor {
         let mut contacts: Vec<_> = self.founders().map(|at| self.hosts[at].addr).collect();
-        self.dice.shuffle(&mut contacts);
-        if host != self.auditor() {
-            contacts.truncate(self.dice.range(1, contacts.len() as u64) as usize);
+        let number = host - self.clients().start;
+        match self.scenario.load.contacts {
+            _ if host == self.auditor() => self.dice.shuffle(&mut contacts),
+            Contacts::Some => {
+                self.dice.shuffle(&mut contacts);
+                contacts.truncate(self.dice.range(1, contacts.len() as u64) as usize);
+            }
+            Contacts::All => {}
+            Contacts::Own => contacts = vec![contacts[number]],
         }
         let mut config = haystack_client::core::Config::new(contacts);
         config.keys = self.client_keys.clone();

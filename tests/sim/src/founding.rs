@@ -12,7 +12,7 @@ use crate::check::{Check, ensure};
 use crate::dice::{Dice, Ppm};
 use crate::parts::Demand;
 use crate::phases::FOUNDED_LATE;
-use crate::scenario::{Fault, Load, Losses, MILLIS, SECONDS, Scenario};
+use crate::scenario::{Contacts, Fault, Load, Losses, MILLIS, SECONDS, Scenario};
 use crate::world::World;
 
 /// What may happen, with the greatest weight of each.
@@ -66,6 +66,7 @@ pub(crate) fn bend(seed: u64, scenario: &mut Scenario, enabled: &impl Fn(&str) -
     scenario.buggify = Buggify::default();
     scenario.load = Load {
         clients: 1,
+        contacts: Contacts::Some,
         depth: (1, 1),
         keys: 2,
         mix: [1, 1, 0, 0, 0, 0],

@@ -12,6 +12,7 @@ mod coverage;
 mod daemon;
 mod dice;
 mod directed;
+mod drill;
 mod faults;
 mod founding;
 mod history;
@@ -35,6 +36,7 @@ mod world;
 
 pub use coverage::Coverage;
 pub use directed::Schedule;
+pub use drill::Drill;
 pub use report::Report;
 pub use run::{Options, faults, run};
 pub use scenario::Profile;

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use haystack_sim::{Options, Profile, Report, Schedule, faults, membership, run, shrink, soak};
+use haystack_sim::check::Violation;
+use haystack_sim::{Drill, Options, Profile, Report, Schedule, faults, membership, run, shrink, soak};
 use structopt::StructOpt;
 
 /// Simulates whole clusters under faults, all drawn from a seed.
@@ -181,25 +182,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays one directed schedule, or all of them.
+/// Plays one directed schedule or drill, or all of them.
 fn scenarios(cli: &Cli, options: &Options) -> ExitCode {
-    let wanted = |schedule: &&Schedule| cli.scenario.as_ref().is_none_or(|name| *name == schedule.name);
-    let schedules: Vec<&Schedule> = Schedule::ALL.iter().filter(wanted).collect();
-    if schedules.is_empty() {
-        let known: Vec<_> = Schedule::ALL.iter().map(|schedule| schedule.name).collect();
+    let wanted = |name: &str| cli.scenario.as_ref().is_none_or(|asked| asked == name);
+    let schedules: Vec<&Schedule> = Schedule::ALL.iter().filter(|schedule| wanted(schedule.name)).collect();
+    let drills: Vec<&Drill> = Drill::ALL.iter().filter(|drill| wanted(drill.name)).collect();
+    if schedules.is_empty() && drills.is_empty() {
+        let known = Schedule::ALL.iter().map(|schedule| schedule.name);
+        let known: Vec<_> = known.chain(Drill::ALL.iter().map(|drill| drill.name)).collect();
         eprintln!("haystack-sim: no scenario is called so; there are: {}", known.join(", "));
         return ExitCode::from(2);
     }
     let mut code = ExitCode::SUCCESS;
-    for schedule in schedules {
-        match schedule.play(options.mutations) {
-            None => println!("scenario {}: holds", schedule.name),
+    let mut report = |name: &str, told: Vec<String>, violation: Option<Violation>| {
+        match &violation {
+            None => println!("scenario {name}: holds"),
             Some(violation) => {
-                println!("VIOLATION scenario {}: {violation}", schedule.name);
-                println!("  replay: haystack-sim --scenario {}", schedule.name);
+                println!("VIOLATION scenario {name}: {violation}\n  replay: haystack-sim --scenario {name}");
                 code = ExitCode::FAILURE;
             }
         }
+        told.iter().for_each(|line| println!("  {line}"));
+    };
+    schedules.iter().for_each(|schedule| {
+        report(schedule.name, Vec::new(), schedule.play(options.mutations));
+    });
+    for drill in drills {
+        let (told, violation) = drill.play();
+        report(drill.name, told, violation);
     }
     code
 }

@@ -125,11 +125,24 @@ pub(crate) enum Addressing {
     Loopback,
 }
 
+/// The founders that clients are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contacts {
+    /// Some, at random.
+    Some,
+    /// All.
+    All,
+    /// Only that of the client's own number.
+    Own,
+}
+
 /// What clients do.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     /// Clients, without the one that reads everything at the end.
     pub(crate) clients: usize,
+    /// The founders that a client is told of.
+    pub(crate) contacts: Contacts,
     /// Operations that a client has under way at once.
     pub(crate) depth: (u64, u64),
     /// Keys that they share.
@@ -376,6 +389,7 @@ fn load(dice: &mut Dice) -> Load {
     let rate = dice.magnitude(20, 800);
     Load {
         clients,
+        contacts: Contacts::Some,
         depth,
         keys: if wide { dice.range(50, 400) } else { dice.range(1, 8) } as usize,
         mix,

@@ -12,7 +12,7 @@ use haystack_wire::message::client::{Outcome, Refusal, Reply, Request, RequestBo
 use haystack_wire::message::{ClientMessage, ForwardToken, PeerMessage, ServerMessage};
 use slog::warn;
 
-use super::Node;
+use super::{Node, relay};
 use crate::group::{Group, Handled, Origin};
 
 impl Node {
@@ -38,7 +38,8 @@ impl Node {
         }
     }
 
-    /// A request, from a client of ours or forwarded; a forwarded one is never forwarded again.
+    /// A request, from a client of ours or forwarded. A forwarded one is forwarded once more at most, and only to a
+    /// leader that this node hears.
     pub(super) fn on_request(&mut self, now: Instant, origin: Origin, rights: Rights, request: &Request) {
         let (id, group_id) = (request.id, request.group);
         let leader = match self.groups.get_mut(&group_id) {
@@ -55,16 +56,21 @@ impl Node {
             None => self.any_replica(now, group_id),
         };
         let hint = self.hint(group_id, leader);
-        let refusal = match (origin.token, leader) {
-            (None, Some(leader)) if may(rights, request) => {
-                match self.forward(now, origin, leader, request) {
+        let reached = leader.filter(|leader| self.answers(now, *leader));
+        let to = match origin.token {
+            None => reached.or_else(|| self.other_replica(now, group_id)).or(leader),
+            Some(token) => reached.filter(|_| relay::may_go_on(token)),
+        };
+        let refusal = match to {
+            Some(to) if origin.token.is_some() || may(rights, request) => {
+                match self.forward(now, origin, to, request) {
                     Ok(()) => return,
                     Err(refusal) => refusal,
                 }
             }
-            (None, Some(_)) => Refusal::Forbidden,
-            (Some(_), Some(_)) => Refusal::NotLeader,
-            (_, None) => Refusal::NotReady,
+            Some(_) => Refusal::Forbidden,
+            None if leader.is_some() => Refusal::NotLeader,
+            None => Refusal::NotReady,
         };
         self.send_reply(now, origin, Reply { id, hint: Some(hint), outcome: Outcome::Refused(refusal) });
     }
@@ -82,6 +88,12 @@ impl Node {
         named.or_else(|| replicas.iter().copied().find(|node| self.answers(now, *node)))
     }
 
+    /// Another replica that answers: perhaps it reaches a leader that this node does not.
+    fn other_replica(&self, now: Instant, group: GroupId) -> Option<NodeId> {
+        let replicas = self.map.as_ref()?.replicas_of(group)?;
+        replicas.iter().copied().find(|node| *node != self.id() && self.answers(now, *node))
+    }
+
     fn forward(
         &mut self,
         now: Instant,
@@ -90,7 +102,10 @@ impl Node {
         request: &Request,
     ) -> Result<(), Refusal> {
         let Some(link) = self.endpoint.link_to(to) else { return Err(Refusal::NotLeader) };
-        let token = ForwardToken(origin.link.0);
+        let token = match origin.token {
+            None => ForwardToken(origin.link.0),
+            Some(token) => self.relays.open(origin.link, token),
+        };
         let bytes = self.outbox.encode(&PeerMessage::Forward { token, request: request.clone() });
         // A full link took nothing: the refusal is definite.
         self.endpoint.send(now, link, Class::Client, bytes).map_err(|_| Refusal::Overloaded)?;
@@ -110,7 +125,7 @@ impl Node {
         }
     }
 
-    /// The answer to a request that this node forwarded goes to the client that asked, if it is still there.
+    /// The answer to a request that this node forwarded goes to whoever sent that, if it is still there.
     pub(super) fn on_forwarded(&mut self, now: Instant, token: ForwardToken, reply: Reply) {
         if let Some(RouteHint { group, leader: Some(leader), .. }) = reply.hint
             && self
@@ -119,6 +134,12 @@ impl Node {
                 .is_some_and(|map| map.partitions.iter().any(|partition| partition.group == group))
         {
             self.routes.insert(group, leader);
+        }
+        if !relay::may_go_on(token) {
+            if let Some((link, token)) = self.relays.close(token) {
+                self.send_reply(now, Origin { link, token: Some(token) }, reply);
+            }
+            return;
         }
         self.send_server(now, LinkId(token.0), &ServerMessage::Reply(reply));
     }

@@ -8,6 +8,7 @@ mod map;
 mod membership;
 mod outbox;
 mod peer;
+mod relay;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -112,6 +113,7 @@ pub struct Node {
     feed: Feed,
     /// Leaders that answers to forwarded requests named, for groups of which this node has no replica.
     routes: BTreeMap<GroupId, NodeId>,
+    relays: relay::Relays,
     sink: Sink,
     outbox: Outbox,
     /// Groups that may have something to flush.
@@ -175,6 +177,7 @@ impl Node {
             gather: Gather::default(),
             feed: Feed::default(),
             routes: BTreeMap::new(),
+            relays: relay::Relays::default(),
             sink: Sink::new(),
             outbox,
             dirty: BTreeSet::new(),
