@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId};
+use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId, NodeId};
 use haystack_wire::keys::KeyRing;
 use haystack_wire::message::client::VALUE_LIMIT;
-use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT};
+use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT, NodeInfo, REPLICAS_LIMIT};
 use thiserror::Error;
 
 use crate::broadcast::Limits;
@@ -28,8 +28,22 @@ pub struct Config {
     pub founders: Vec<SocketAddr>,
     /// The founders as they were written, for people.
     pub founder_names: Vec<String>,
+    /// Addresses at which a cluster may be found, to join it; members of any cluster, not of a certain one.
+    pub seeds: Vec<SocketAddr>,
+    /// The seeds as they were written, for people.
+    pub seed_names: Vec<String>,
+    /// What fails with this node at large: a rack, a site. Up to 64 bytes, empty if there is nothing to tell.
+    pub zone: String,
+    /// The machine that the node runs on, up to 64 bytes; empty: its address tells.
+    pub host: String,
+    /// Whatever else is to be told of the node, for people.
+    pub tags: Vec<(String, String)>,
     /// Partition groups to make at founding, 1 to 1,024.
     pub partitions: u32,
+    /// Replicas of every group at founding, 1 to 9.
+    pub replicas: u32,
+    /// How long a node may be silent before the coordinator takes it for down.
+    pub repair_after: Duration,
     /// Bytes of keys and values that this node stores before growing writes are refused.
     pub memory_limit: u64,
     /// Largest value in bytes, up to 1.5 MiB.
@@ -56,12 +70,24 @@ pub enum ConfigError {
     /// `name` is empty or over its limit.
     #[error("name must have 1 to {NAME_LIMIT} bytes")]
     Name,
-    /// `founders` is empty, over its limit, or names an address twice.
+    /// `founders` is over its limit, or names an address twice.
     #[error("founders must be 1 to {FOUNDERS_LIMIT} different addresses, the same list on every host")]
     Founders,
+    /// There are neither founders nor seeds.
+    #[error(
+        "set founders, to found a cluster together with exactly these daemons, or seeds, to join one that is there"
+    )]
+    Alone,
+    /// `zone` or `host` is over its limit.
+    #[error("zone and host must have {NAME_LIMIT} bytes at most")]
+    Place,
+    /// `replicas` is out of range.
+    #[error("replicas must be 1 to {REPLICAS_LIMIT}")]
+    Replicas,
     /// The own address is missing among the founders.
     #[error(
-        "advertise = {0} is not among the founders: list it there, or set advertise to the address that is"
+        "advertise = {0} is not among the founders: list it there, or set advertise to the address that is; a daemon \
+         that joins a cluster has seeds and no founders"
     )]
     NotAFounder(SocketAddr),
     /// `partitions` is out of range.
@@ -82,7 +108,14 @@ impl Config {
             keys: KeyRing::empty(),
             founder_names: founders.iter().map(SocketAddr::to_string).collect(),
             founders,
+            seeds: Vec::new(),
+            seed_names: Vec::new(),
+            zone: String::new(),
+            host: String::new(),
+            tags: Vec::new(),
             partitions: 64,
+            replicas: 3,
+            repair_after: Duration::from_secs(10),
             memory_limit: 4 << 30,
             value_limit: 1 << 20,
             round: Duration::from_millis(100),
@@ -95,6 +128,17 @@ impl Config {
         }
     }
 
+    /// The node as others are to know it.
+    pub fn info(&self, node: NodeId) -> NodeInfo {
+        NodeInfo {
+            node,
+            name: self.name.clone(),
+            addr: self.advertise,
+            zone: self.zone.clone(),
+            host: self.host.clone(),
+        }
+    }
+
     /// Checks what no single field shows.
     ///
     /// # Errors
@@ -103,13 +147,16 @@ impl Config {
         let distinct: std::collections::BTreeSet<_> = self.founders.iter().collect();
         if self.name.is_empty() || self.name.len() > NAME_LIMIT {
             Err(ConfigError::Name)
-        } else if distinct.is_empty()
-            || distinct.len() > FOUNDERS_LIMIT
-            || distinct.len() != self.founders.len()
-        {
+        } else if self.zone.len().max(self.host.len()) > NAME_LIMIT {
+            Err(ConfigError::Place)
+        } else if distinct.is_empty() && self.seeds.is_empty() && self.seed_names.is_empty() {
+            Err(ConfigError::Alone)
+        } else if distinct.len() > FOUNDERS_LIMIT || distinct.len() != self.founders.len() {
             Err(ConfigError::Founders)
-        } else if !distinct.contains(&self.advertise) {
+        } else if !distinct.is_empty() && !distinct.contains(&self.advertise) {
             Err(ConfigError::NotAFounder(self.advertise))
+        } else if !(1..=REPLICAS_LIMIT as u32).contains(&self.replicas) {
+            Err(ConfigError::Replicas)
         } else if self.partitions == 0 || self.partitions as usize > GROUPS_LIMIT {
             Err(ConfigError::Partitions)
         } else if self.value_limit == 0 || self.value_limit > VALUE_LIMIT {

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod directory;
 pub mod election;
 pub mod group;
+pub mod membership;
 pub mod mutation;
 pub mod node;
 pub mod stats;

@@ -17,6 +17,8 @@ pub struct Stats {
     pub drop_no_link: u64,
     /// Answers that a client's full link refused; the client asks again.
     pub drop_reply: u64,
+    /// Gossip received while this process belongs to no cluster.
+    pub drop_no_cluster: u64,
     /// Requests received from clients.
     pub requests: u64,
     /// Requests forwarded to a leader.
@@ -34,6 +36,7 @@ impl Stats {
             ("node.drop_backpressure", self.drop_backpressure),
             ("node.drop_no_link", self.drop_no_link),
             ("node.drop_reply", self.drop_reply),
+            ("node.drop_no_cluster", self.drop_no_cluster),
             ("node.requests", self.requests),
             ("node.forwarded", self.forwarded),
         ]

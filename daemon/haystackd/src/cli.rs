@@ -57,8 +57,11 @@ pub(crate) struct Dev {
     /// Partitions to divide the key space into
     #[structopt(long, value_name = "COUNT", default_value = "8")]
     pub(crate) partitions: u32,
+    /// Replicas of every partition [default: 3, or as many as there are daemons]
+    #[structopt(long, value_name = "COUNT")]
+    pub(crate) replicas: Option<u32>,
     /// UDP port of the first daemon on 127.0.0.1, the others follow; 0 takes any that are free
-    #[structopt(long, value_name = "PORT", default_value = "7400")]
+    #[structopt(long, value_name = "PORT", default_value = "7400", parse(try_from_str = port))]
     pub(crate) port: u16,
     /// File with a cluster key, to have everything sealed
     #[structopt(long, value_name = "FILE", parse(from_os_str))]
@@ -69,6 +72,11 @@ pub(crate) struct Dev {
     /// How they log: `terminal` or `json`
     #[structopt(long, value_name = "FORMAT", default_value = "terminal")]
     pub(crate) log_format: String,
+}
+
+/// A port, or 0 for any.
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is no port: write 1 to 65535, or 0 for any that are free"))
 }
 
 /// What the command line asks for.

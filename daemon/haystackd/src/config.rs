@@ -4,6 +4,7 @@
 //! Everything that is wrong is told at once, each with its place (file and line, or flag) and its cure.
 
 mod file;
+mod names;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use structopt::StructOpt;
 
 use crate::error::Failure;
 use crate::logging::{Format, Levels};
+pub(crate) use names::{Looked, Names};
 
 /// The UDP port of daemons where an address names none.
 pub(crate) const DEFAULT_PORT: u16 = 7400;
@@ -45,6 +47,21 @@ pub(crate) struct Settings {
     /// The daemons that found the cluster together: exactly these, the same list everywhere
     #[structopt(long, value_name = "HOST[:PORT],...", use_delimiter = true, require_delimiter = true)]
     pub(crate) founders: Vec<String>,
+    /// Daemons of a cluster that is there already, to join it; the names are looked up again when nobody answers
+    #[structopt(long, value_name = "HOST[:PORT],...", use_delimiter = true, require_delimiter = true)]
+    pub(crate) seeds: Vec<String>,
+    /// What fails with this daemon at large, as a rack or a site: replicas of a partition are kept in different zones
+    #[structopt(long, value_name = "NAME")]
+    pub(crate) zone: Option<String>,
+    /// The machine that this daemon runs on, where addresses do not tell: replicas are kept on different hosts
+    #[structopt(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Replicas of every partition that the founders make, 1 to 9 [default: 3]
+    #[structopt(long, value_name = "COUNT")]
+    pub(crate) replicas: Option<u32>,
+    /// Seconds that a daemon may be silent before the coordinator takes it for down [default: 10]
+    #[structopt(long, value_name = "SECONDS")]
+    pub(crate) repair_after: Option<u32>,
     /// Partitions that the founders divide the key space into, for good [default: 64]
     #[structopt(long, value_name = "COUNT")]
     pub(crate) partitions: Option<u32>,
@@ -82,6 +99,11 @@ impl Settings {
             listen: self.listen.or(under.listen),
             advertise: self.advertise.or(under.advertise),
             founders: if self.founders.is_empty() { under.founders } else { self.founders },
+            seeds: if self.seeds.is_empty() { under.seeds } else { self.seeds },
+            zone: self.zone.or(under.zone),
+            host: self.host.or(under.host),
+            replicas: self.replicas.or(under.replicas),
+            repair_after: self.repair_after.or(under.repair_after),
             partitions: self.partitions.or(under.partitions),
             key_file: self.key_file.or(under.key_file),
             state_dir: self.state_dir.or(under.state_dir),
@@ -103,6 +125,11 @@ impl Settings {
             ("listen", self.listen.is_some()),
             ("advertise", self.advertise.is_some()),
             ("founders", !self.founders.is_empty()),
+            ("seeds", !self.seeds.is_empty()),
+            ("zone", self.zone.is_some()),
+            ("host", self.host.is_some()),
+            ("replicas", self.replicas.is_some()),
+            ("repair_after", self.repair_after.is_some()),
             ("partitions", self.partitions.is_some()),
             ("key_file", self.key_file.is_some()),
             ("state_dir", self.state_dir.is_some()),
@@ -117,12 +144,17 @@ impl Settings {
 }
 
 /// Every key of the file.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 18] = [
     "name",
     "cluster",
     "listen",
     "advertise",
     "founders",
+    "seeds",
+    "zone",
+    "host",
+    "replicas",
+    "repair_after",
     "partitions",
     "key_file",
     "state_dir",
@@ -140,6 +172,8 @@ pub(crate) struct Resolved {
     pub(crate) node: haystack_core::config::Config,
     /// The name that `node.network` stands for.
     pub(crate) cluster: String,
+    /// What is looked up again when nobody answers.
+    pub(crate) names: Names,
     /// Where to bind.
     pub(crate) listen: SocketAddr,
     /// Where the key came from.
@@ -162,8 +196,22 @@ impl fmt::Display for Resolved {
         writeln!(f, "advertise = \"{}\"", node.advertise)?;
         let names: Vec<String> = node.founder_names.iter().map(|name| quoted(name)).collect();
         let addrs: Vec<String> = node.founders.iter().map(SocketAddr::to_string).collect();
-        writeln!(f, "founders = [{}] # {}", names.join(", "), addrs.join(", "))?;
-        writeln!(f, "partitions = {}", node.partitions)?;
+        if !names.is_empty() {
+            writeln!(f, "founders = [{}] # {}", names.join(", "), addrs.join(", "))?;
+            writeln!(f, "partitions = {}", node.partitions)?;
+            writeln!(f, "replicas = {}", node.replicas)?;
+        }
+        let seeds: Vec<String> = node.seed_names.iter().map(|name| quoted(name)).collect();
+        if !seeds.is_empty() {
+            let addrs: Vec<String> = node.seeds.iter().map(SocketAddr::to_string).collect();
+            writeln!(f, "seeds = [{}] # {}", seeds.join(", "), addrs.join(", "))?;
+        }
+        for (key, value) in [("zone", &node.zone), ("host", &node.host)] {
+            if !value.is_empty() {
+                writeln!(f, "{key} = {}", quoted(value))?;
+            }
+        }
+        writeln!(f, "repair_after = {}", node.repair_after.as_secs())?;
         if let Some(file) = &self.key_file {
             writeln!(f, "key_file = {}", quoted(&file.display().to_string()))?;
         }
@@ -194,7 +242,7 @@ pub(crate) fn load(file: Option<&Path>, flags: Settings) -> Result<Resolved, Fai
         None => (Settings::default(), file::Places::default()),
     };
     let places = places.overlaid(&flags);
-    resolve::resolve(flags.over(written), &places)
+    resolve::resolve(flags.over(written), places)
 }
 
 /// A number of bytes, as people write it: `1048576`, `1MiB`, `64 KiB`, `2GiB`.

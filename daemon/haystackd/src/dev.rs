@@ -180,8 +180,7 @@ impl Cluster {
     /// A daemon has died although nobody here told it to.
     fn on_death(&mut self, position: usize) -> Result<(), Failure> {
         let member = &self.members[position];
-        let State::Ended(status) = member.state else { return Ok(()) };
-        let how = member::how(status);
+        let Some(how) = member.how_it_ended() else { return Ok(()) };
         let who = format!("{} ({}, process {})", member.name, member.addr, member.pid());
         if !self.was_ready {
             return Err(Failure::Dev(format!(

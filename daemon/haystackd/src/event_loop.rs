@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use haystack_core::node::{Command, Event, Node, Record};
 use haystack_wire::Instant;
+use haystack_wire::message::admin::ClusterEvent;
 use haystack_wire::message::directory::Standing;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -18,10 +19,13 @@ use signal_hook_mio::v1_0::Signals;
 use slog::{Logger, debug, info, warn};
 
 use crate::clock::Clock;
+use crate::config::Names;
 use crate::error::Failure;
 use crate::life::LifeFile;
-use crate::report::Reporter;
+use crate::report::{Reporter, signal_name};
+use crate::resolver::Resolver;
 use crate::socket::Socket;
+use crate::stopped;
 
 /// The socket's mark among the event sources.
 const SOCKET: Token = Token(0);
@@ -29,6 +33,8 @@ const SOCKET: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// The mark of the pipe from `haystackd dev`.
 const PARENT: Token = Token(2);
+/// The resolver's mark.
+const RESOLVER: Token = Token(3);
 
 /// Datagrams that are read or sent under one reading of the clock: some 50 us of work, little beside any RTT that is
 /// measured with it.
@@ -98,6 +104,8 @@ pub(crate) struct Parts {
     pub(crate) life: LifeFile,
     /// Who is told.
     pub(crate) reporter: Reporter,
+    /// What is looked up again when nobody answers.
+    pub(crate) names: Names,
     /// Whether the cluster has no other daemon.
     pub(crate) alone: bool,
     /// Whether SIGHUP means that the terminal is gone.
@@ -114,6 +122,7 @@ pub(crate) struct EventLoop {
     parts: Parts,
     poll: Poll,
     events: Events,
+    resolver: Option<Resolver>,
     parent: Option<mio::unix::pipe::Receiver>,
     phase: Phase,
     end: End,
@@ -151,9 +160,13 @@ impl EventLoop {
                 .map_err(Failure::system("watch standard input, which must be a pipe"))?;
             parent = Some(pipe);
         }
+        let names = std::mem::take(&mut parts.names);
+        let resolver = Resolver::start(names, registry, RESOLVER, parts.clock.now())
+            .map_err(Failure::system("start a thread for names"))?;
         Ok(Self {
             parts,
             poll,
+            resolver,
             events: Events::with_capacity(SOURCES),
             parent,
             phase: Phase::Running,
@@ -221,6 +234,8 @@ impl EventLoop {
                     writable |= event.is_writable();
                 }
                 SIGNALS => signalled = true,
+                // Its answer is fetched in every turn.
+                RESOLVER => {}
                 _ => orphaned = true,
             }
         }
@@ -237,6 +252,7 @@ impl EventLoop {
         if self.parts.node.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.parts.node.handle_timeout(now);
         }
+        self.resolve(now);
         self.persist()?;
         if writable && self.blocked.is_some() {
             self.unblock()?;
@@ -279,6 +295,20 @@ impl EventLoop {
             now = self.parts.clock.now();
         }
         Ok(now)
+    }
+
+    /// Has names looked up again as long as nobody answers, and passes on what they stand for.
+    fn resolve(&mut self, now: Instant) {
+        let Some(resolver) = &mut self.resolver else { return };
+        if now >= resolver.next() && self.parts.node.wants_seeds() {
+            resolver.ask(now);
+        }
+        let Some(looked) = resolver.answer() else { return };
+        debug!(self.parts.log, "names looked up again"; "seeds" => looked.seeds.len());
+        self.parts.node.set_seeds(now, looked.founders, looked.seeds);
+        if let Some(addr) = looked.advertise {
+            self.parts.node.set_addr(now, addr);
+        }
     }
 
     /// Puts the node's records on disk.
@@ -363,7 +393,7 @@ impl EventLoop {
                         "SIGHUP changes nothing: the configuration is read at the start only"
                     );
                 }
-                _ if self.phase == Phase::Running => self.begin_stop(now),
+                _ if self.phase == Phase::Running => self.begin_stop(now, signal),
                 _ => {
                     warn!(self.parts.log, "told to stop again: ending without handing leadership over");
                     self.phase = Phase::Over;
@@ -390,9 +420,10 @@ impl EventLoop {
         }
     }
 
-    fn begin_stop(&mut self, now: Instant) {
-        info!(self.parts.log, "stopping: handing leadership over first");
-        self.parts.reporter.stopping("stopping: handing leadership over");
+    fn begin_stop(&mut self, now: Instant, signal: i32) {
+        let signal = signal_name(signal);
+        info!(self.parts.log, "stopping: handing leadership over first"; "signal" => &signal);
+        self.parts.reporter.stopping("stopping: handing leadership over", &signal);
         self.phase = Phase::Stopping(now + STOP_LIMIT);
         if self.parts.node.handle_command(now, Command::Stop).is_err() {
             self.phase = Phase::Over;
@@ -434,11 +465,15 @@ impl EventLoop {
                     let leader = leader.map(|ballot| ballot.node.short());
                     debug!(log, "leader"; "group" => group.0, "leader" => leader);
                 }
+                Event::Cluster(event) => tell_cluster(log, &event),
                 // Only for checkers, and never asked for here.
                 Event::Applied { .. } => {}
-                Event::Stopped { last_majority } => {
+                Event::Stopped { groups } => {
                     self.phase = Phase::Over;
-                    tell_stopped(log, self.parts.alone, last_majority);
+                    match stopped::sentence(self.parts.alone, &groups) {
+                        Some(sentence) => warn!(log, "{sentence}"),
+                        None => info!(log, "stopped"),
+                    }
                 }
             }
         }
@@ -459,18 +494,29 @@ impl EventLoop {
     }
 }
 
-/// The last word of a clean stop.
-fn tell_stopped(log: &Logger, alone: bool, last_majority: bool) {
-    if alone {
-        warn!(log, "stopped. This was the only daemon of the cluster: what it stored is gone with it");
-    } else if last_majority {
-        warn!(
-            log,
-            "stopped. ONE MORE STOP WOULD LOSE DATA: some partitions have only just a majority left. Keep the other \
-             daemons running: this version cannot give the place of this one to a new process yet"
-        );
-    } else {
-        info!(log, "stopped");
+/// Logs what happened in the cluster.
+fn tell_cluster(log: &Logger, event: &ClusterEvent) {
+    match event {
+        ClusterEvent::Alive { info } => {
+            info!(log, "alive"; "peer" => info.node.short(), "name" => &info.name, "addr" => %info.addr);
+        }
+        ClusterEvent::Suspect { node } => warn!(log, "suspected"; "peer" => node.short()),
+        ClusterEvent::Restore { node } => info!(log, "restored"; "peer" => node.short()),
+        ClusterEvent::Dead { node } => warn!(log, "dead, as the members agree"; "peer" => node.short()),
+        ClusterEvent::Left { node } => info!(log, "left"; "peer" => node.short()),
+        ClusterEvent::Decided { node, state } => {
+            info!(log, "decided by the directory"; "peer" => node.short(), "state" => ?state);
+        }
+        ClusterEvent::Leader { group, leader } => {
+            let leader = leader.map(|ballot| ballot.node.short());
+            debug!(log, "leader"; "group" => group.0, "leader" => leader);
+        }
+        ClusterEvent::View { group, view } => info!(log, "view"; "group" => group.0, "view" => view.0),
+        ClusterEvent::Coordinator { leader } => {
+            info!(log, "coordinator"; "node" => leader.node.short());
+        }
+        ClusterEvent::Map { epoch } => debug!(log, "map"; "epoch" => epoch.0),
+        ClusterEvent::Conflict(what) => warn!(log, "conflict: {what}"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! take is dropped, and the drops are reported.
 
 use std::fmt;
-use std::io::LineWriter;
+use std::io::{self, Write};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,8 +15,6 @@ use crate::config::near_match;
 
 /// Log records that may wait for the writing thread (judgement: a burst of a second at one per millisecond).
 const QUEUE_RECORDS: usize = 1024;
-/// Longest line that is sure to be written at once, in bytes (judgement: far above any).
-const LINE_BYTES: usize = 16 * 1024;
 /// The writing thread, by name.
 const THREAD: &str = "haystackd-log";
 
@@ -174,19 +172,53 @@ static GUARD: Mutex<Option<AsyncGuard>> = Mutex::new(None);
 
 /// Opens the log, for a daemon of this name.
 pub(crate) fn start(levels: &Levels, format: Format, name: &str) -> Logger {
-    // Line by line, so that the daemons of `dev`, which share one standard error, do not cut into each other's lines.
-    let stderr = LineWriter::with_capacity(LINE_BYTES, std::io::stderr());
+    let stderr = WholeLines::new(io::stderr());
     let writer = match format {
-        Format::Terminal => {
-            let format = slog_term::FullFormat::new(slog_term::PlainDecorator::new(stderr));
-            asynchronous(format.use_utc_timestamp().use_original_order().build().ignore_res())
-        }
-        Format::Json => asynchronous(slog_json::Json::new(stderr).add_default_keys().build().ignore_res()),
+        Format::Terminal => asynchronous(for_people(stderr)),
+        Format::Json => asynchronous(for_programs(stderr)),
     };
     let filter = Filter { max: levels.max(), levels: levels.clone(), inner: writer };
     let log = Logger::root(filter, o!("name" => name.to_owned()));
     flush_on_panic(log.clone());
     log
+}
+
+fn for_people<W: Write>(to: W) -> impl Drain<Ok = (), Err = slog::Never> + use<W> {
+    let format = slog_term::FullFormat::new(slog_term::PlainDecorator::new(to));
+    format.use_utc_timestamp().use_original_order().build().ignore_res()
+}
+
+fn for_programs<W: Write>(to: W) -> impl Drain<Ok = (), Err = slog::Never> + use<W> {
+    slog_json::Json::new(to).add_default_keys().build().ignore_res()
+}
+
+/// Writes whole lines, each with its end in one write: the daemons of `dev`, and `dev` itself, share a terminal, and
+/// would else cut into each other's lines. (`LineWriter` does not do it: it writes an end that comes alone, as that of
+/// a record does, after the line.)
+struct WholeLines<W> {
+    to: W,
+    line: Vec<u8>,
+}
+
+impl<W> WholeLines<W> {
+    const fn new(to: W) -> Self {
+        Self { to, line: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for WholeLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if self.line.ends_with(b"\n") {
+            let line = core::mem::take(&mut self.line);
+            self.to.write_all(&line)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Hands records to the writing thread.
@@ -222,6 +254,53 @@ fn flush_on_panic(log: Logger) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Notes what each write is given.
+    #[derive(Clone, Default)]
+    struct Writes(std::sync::Arc<Mutex<Vec<String>>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_record_is_written_with_its_end_in_one_write() {
+        let values: OwnedKVList = o!("name" => "n1").into();
+        let say = |drain: &dyn Drain<Ok = (), Err = slog::Never>| {
+            for _ in 0..2 {
+                drain
+                    .log(
+                        &slog::record!(
+                            Level::Info,
+                            "",
+                            &format_args!("member of the cluster"),
+                            slog::b!("a" => 1)
+                        ),
+                        &values,
+                    )
+                    .unwrap();
+            }
+        };
+        for people in [true, false] {
+            let writes = Writes::default();
+            let to = WholeLines::new(writes.clone());
+            if people {
+                say(&for_people(to))
+            } else {
+                say(&for_programs(to))
+            }
+            let lines = writes.0.lock().unwrap().clone();
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            let is_whole = |line: &String| line.contains("member") && line.find('\n') == Some(line.len() - 1);
+            assert!(lines.iter().all(is_whole), "{lines:?}");
+        }
+    }
 
     #[test]
     fn levels_are_read_and_written_alike() {

@@ -13,8 +13,10 @@ mod life;
 mod logging;
 mod random;
 mod report;
+mod resolver;
 mod run;
 mod socket;
+mod stopped;
 
 use std::io::Write as _;
 use std::process::ExitCode;

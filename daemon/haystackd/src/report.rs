@@ -9,8 +9,15 @@ use sd_notify::NotifyState;
 
 /// Writes to standard output; that nobody reads it is no error.
 pub(crate) fn print(text: impl fmt::Display) {
+    // In one write, so that nobody who shares the terminal comes between the text and its end.
+    let line = format!("{text}\n");
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The name of a signal.
+pub(crate) fn signal_name(signal: i32) -> String {
+    signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
 }
 
 /// A line from a daemon to `haystackd dev`.
@@ -22,6 +29,8 @@ pub(crate) enum Report {
     Waits(String),
     /// Every group has a leader.
     Ready,
+    /// A signal of this name stops it.
+    Stops(String),
 }
 
 impl fmt::Display for Report {
@@ -30,6 +39,7 @@ impl fmt::Display for Report {
             Self::Listening(addr) => write!(f, "listening {addr}"),
             Self::Waits(text) => write!(f, "waits {}", one_line(text)),
             Self::Ready => f.write_str("ready"),
+            Self::Stops(signal) => write!(f, "stops {}", one_line(signal)),
         }
     }
 }
@@ -40,6 +50,7 @@ impl FromStr for Report {
         match line.split_once(' ') {
             None if line == "ready" => Ok(Self::Ready),
             Some(("listening", addr)) => addr.parse().map(Self::Listening).map_err(|_| ()),
+            Some(("stops", signal)) => Ok(Self::Stops(signal.to_owned())),
             Some(("waits", text)) => Ok(Self::Waits(text.to_owned())),
             _ => Err(()),
         }
@@ -78,8 +89,9 @@ impl Reporter {
         self.dev(&Report::Ready);
     }
 
-    /// The daemon stops.
-    pub(crate) fn stopping(self, text: &str) {
+    /// The daemon stops, by a signal of this name.
+    pub(crate) fn stopping(self, text: &str, signal: &str) {
+        self.dev(&Report::Stops(signal.to_owned()));
         notify(&[NotifyState::Stopping, NotifyState::Status(&one_line(text))]);
     }
 
@@ -103,7 +115,12 @@ mod tests {
     #[test]
     fn a_report_is_one_line_and_reads_back() {
         let addr = SocketAddr::from(([127, 0, 0, 1], 7400));
-        for report in [Report::Listening(addr), Report::Waits("1/3: n2, n3 missing".into()), Report::Ready] {
+        for report in [
+            Report::Listening(addr),
+            Report::Waits("1/3: n2, n3 missing".into()),
+            Report::Ready,
+            Report::Stops("SIGTERM".into()),
+        ] {
             assert_eq!(report.to_string().parse(), Ok(report));
         }
         assert_eq!(Report::Waits("a\nb".into()).to_string(), "waits a b");

@@ -53,11 +53,13 @@ fn serve(resolved: Resolved, child_of_dev: bool, log: &Logger) -> Result<End, Fa
     tell_start(&resolved, &socket, log);
     let seed = random::bytes()?;
     let clock = Clock::start();
-    let alone = resolved.node.founders.len() == 1;
+    let alone = resolved.node.founders.len() == 1 && resolved.node.seeds.is_empty();
+    let names = resolved.names;
     let node = Node::new(resolved.node, identity, clock.now(), Rng::from_seed(seed), log.clone());
     let reporter = Reporter { to_dev: child_of_dev };
     let on_terminal = std::io::stderr().is_terminal();
-    let parts = Parts { node, clock, socket, signals, life, reporter, alone, on_terminal, log: log.clone() };
+    let parts =
+        Parts { node, clock, socket, signals, life, reporter, names, alone, on_terminal, log: log.clone() };
     let event_loop = EventLoop::new(parts)?;
     reporter.listening(resolved.listen);
     event_loop.run()

@@ -400,6 +400,9 @@ impl Duel {
             | LinkEvent::Writable { link, .. } => {
                 assert!(self.links.contains(link), "news of a link that is not there");
             }
+            LinkEvent::Gossip { message, .. } => {
+                assert!(message.len() <= 1 << 16, "gossip of {} bytes", message.len());
+            }
         }
     }
 

@@ -20,6 +20,8 @@ use crate::value::{self, Value};
 
 /// Time that a resolve has.
 const RESOLVE_PATIENCE: u64 = 3 * SECONDS;
+/// Time that the end of a session has.
+const CLOSE_PATIENCE: u64 = 2 * SECONDS;
 /// Bytes of keys and values that a scan asks for.
 const SCAN_BYTES: u32 = 2_000;
 
@@ -111,6 +113,8 @@ enum Errand {
 pub(crate) struct Actor {
     pub(crate) core: Client,
     places: Vec<Place>,
+    /// All that its places have had.
+    numbers: Vec<u32>,
     dice: Dice,
     load: Load,
     /// The last that this client saw of each key.
@@ -133,7 +137,7 @@ impl Actor {
     /// A client with a user that follows `load`.
     pub(crate) fn new(core: Client, load: Load, mut dice: Dice, history: &mut History, now: u64) -> Self {
         let depth = dice.range(load.depth.0, load.depth.1);
-        let places = (0..depth)
+        let places: Vec<Place> = (0..depth)
             .map(|_| Place {
                 client: history.client(),
                 waits: Waits::Until(now + dice.below(load.think + 1)),
@@ -141,6 +145,7 @@ impl Actor {
             .collect();
         Self {
             core,
+            numbers: places.iter().map(|place| place.client).collect(),
             places,
             dice,
             load,
@@ -161,9 +166,17 @@ impl Actor {
         wakes.min().unwrap_or(u64::MAX)
     }
 
-    /// Whether nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.errands.is_empty() && self.places.iter().all(|place| matches!(place.waits, Waits::Until(_)))
+    /// Whether nothing is under way at the groups that `lively` names; others may never answer.
+    pub(crate) fn is_idle(&self, record: &Record, lively: &impl Fn(GroupId) -> bool) -> bool {
+        let of_key = |key: u32| record.canons.group_of(record.keys[key as usize].as_bytes());
+        let of_op = |op: usize| of_key(record.history.ops[op].key);
+        let waits = |place: &Place| match place.waits {
+            Waits::Until(_) => false,
+            Waits::Answer { op, .. } | Waits::Resolve { op, .. } => of_op(op).is_some_and(lively),
+            Waits::Look { key, .. } => of_key(key).is_some_and(lively),
+            Waits::Page { group, .. } => lively(group),
+        };
+        self.errands.is_empty() && !self.places.iter().any(waits)
     }
 
     /// Whether nothing but the user's own rhythm is waited for, for reports.
@@ -172,9 +185,14 @@ impl Actor {
         waits.join(", ")
     }
 
+    /// The numbers under which its operations are in the history.
+    pub(crate) fn numbers(&self) -> &[u32] {
+        &self.numbers
+    }
+
     /// Reads these keys as soon as there is a place.
-    pub(crate) fn read_all(&mut self, keys: usize) {
-        self.errands.extend((0..keys as u32).map(Errand::Get));
+    pub(crate) fn read_all(&mut self, keys: impl Iterator<Item = u32>) {
+        self.errands.extend(keys.map(Errand::Get));
     }
 
     /// Settles these writes as soon as there is a place.
@@ -204,6 +222,9 @@ impl Actor {
     }
 
     fn draw(&mut self, at: usize, now: u64, clock: Clock, record: &mut Record) {
+        if self.dice.chance(self.load.close) {
+            self.core.close_sessions(clock.at(now), clock.at(now + CLOSE_PATIENCE));
+        }
         let key = self.dice.index(record.keys.len()) as u32;
         let value = record.history.next_value();
         let mut length = self.dice.range(self.load.small.0, self.load.small.1) as usize;
@@ -361,7 +382,10 @@ impl Actor {
             }
             Err(error) => {
                 self.on_error(at, now, record, op, &error);
-                Ok(())
+                match &error {
+                    Error::SessionExpired { ticket, .. } => not_closed(who, record, ticket),
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -391,6 +415,7 @@ impl Actor {
     /// After an unknown outcome the place goes on as another client.
     fn begin_anew(&mut self, at: usize, now: u64, record: &mut Record) {
         self.places[at].client = record.history.client();
+        self.numbers.push(self.places[at].client);
         self.rest(at, now);
     }
 
@@ -415,7 +440,12 @@ impl Actor {
                 record.seen.resolved_expired += 1;
                 record.history.ops[op].settled = Some(now);
                 self.begin_anew(at, now, record);
-                Ok(())
+                match record.history.ops[op].session {
+                    Some((session, seq)) => {
+                        not_closed(who, record, &Ticket { session, seq, key: Bytes::new() })
+                    }
+                    None => Ok(()),
+                }
             }
             Ok(answer) => {
                 record.seen.resolved_applied += 1;
@@ -447,6 +477,15 @@ impl Actor {
         };
         self.known.insert(key, known);
     }
+}
+
+/// A client closes a session only when it has all its replies: it may never be told afterwards that an operation of
+/// it is lost with the session.
+fn not_closed(who: &str, record: &mut Record, ticket: &Ticket) -> Check {
+    let session = ticket.session;
+    let closed = record.canons.group(session.group).model.is_closed(session);
+    ensure!(!closed, Once, "{who} closed {session:?} and needed the reply to {}", ticket.seq);
+    Ok(())
 }
 
 impl Waits {
@@ -498,6 +537,7 @@ fn settle(who: &str, now: u64, record: &mut Record, op: usize, answer: &Answer) 
             let status = match (effect, action) {
                 (Effect::Written, Action::Put(_) | Action::Cas { .. }) => Status::Done(None),
                 (Effect::Deleted { previous }, Action::Delete) => {
+                    let previous = previous.map(|version| canon.written(who, name, version)).transpose()?;
                     Status::Done(held(who, previous.as_ref(), record)?)
                 }
                 (Effect::Mismatch { actual }, Action::Cas { .. }) => {

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use haystack_core::directory::life::{Grant, Life};
 use haystack_core::node::{Identity, Lsn, Node, Record};
-use haystack_wire::ids::{Boot, NodeId};
+use haystack_wire::ids::{Boot, ClusterId, NodeId};
 use haystack_wire::message::directory::FoundingList;
 
+use crate::check::maps::MapWatch;
 use crate::check::replica::Watch;
 use crate::dice::Dice;
 
@@ -15,6 +16,7 @@ use crate::dice::Dice;
 pub(crate) struct Daemon {
     pub(crate) node: Node,
     pub(crate) watch: Watch,
+    pub(crate) maps: MapWatch,
     /// Records on their way to disk, in order.
     pub(crate) writing: VecDeque<(Lsn, Vec<u8>)>,
     /// Lists that this process wrote a grant of: it may vote in them.
@@ -30,6 +32,7 @@ impl Daemon {
         Self {
             node,
             watch: Watch::default(),
+            maps: MapWatch::default(),
             writing: VecDeque::new(),
             granted: Vec::new(),
             stopping: false,
@@ -37,17 +40,19 @@ impl Daemon {
         }
     }
 
-    /// Takes a record that the node wants on disk.
-    pub(crate) fn write(&mut self, record: Record) -> Lsn {
+    /// Takes a record that the node wants on disk, and gives the cluster that it tells of.
+    pub(crate) fn write(&mut self, record: Record) -> (Lsn, Option<ClusterId>) {
         let Record::Life { lsn, bytes } = record;
-        if let Ok(Life { grant: Grant::Granted { list, by }, .. }) = Life::decode(&bytes)
+        let grant = Life::decode(&bytes).expect("a node writes what it can read").grant;
+        let cluster = grant.cluster();
+        if let Grant::Granted { list, by } = grant
             && by == self.node.id()
             && !self.granted.contains(&list)
         {
             self.granted.push(list);
         }
         self.writing.push_back((lsn, bytes));
-        lsn
+        (lsn, cluster)
     }
 }
 

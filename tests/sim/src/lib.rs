@@ -6,21 +6,28 @@
 //! the while every replica is held against one canonical history ([`check`]).
 
 mod actor;
+mod births;
 pub mod check;
 mod coverage;
 mod daemon;
 mod dice;
 mod directed;
+mod drill;
 mod faults;
+mod founding;
 mod history;
 mod host;
+pub mod membership;
 mod net;
 mod packets;
+mod parts;
 mod phases;
 mod queue;
 mod report;
+mod roster;
 mod run;
 mod scenario;
+mod shape;
 mod soak;
 mod storm;
 mod value;
@@ -29,6 +36,8 @@ mod world;
 
 pub use coverage::Coverage;
 pub use directed::Schedule;
+pub use drill::Drill;
 pub use report::Report;
 pub use run::{Options, faults, run};
+pub use scenario::Profile;
 pub use soak::{Soak, shrink, soak};

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use haystack_sim::{Options, Report, Schedule, faults, run, shrink, soak};
+use haystack_sim::check::Violation;
+use haystack_sim::{Drill, Options, Profile, Report, Schedule, faults, membership, run, shrink, soak};
 use structopt::StructOpt;
 
 /// Simulates whole clusters under faults, all drawn from a seed.
@@ -45,6 +46,9 @@ struct Cli {
     /// Makes every seed a consensus storm; some are anyway.
     #[structopt(long)]
     storms: bool,
+    /// Makes every seed a founding under troubles.
+    #[structopt(long, conflicts_with = "storms")]
+    founding: bool,
     /// Looks for the faults that a violation does not need.
     #[structopt(long)]
     shrink: bool,
@@ -65,6 +69,15 @@ struct Cli {
     #[cfg(feature = "mutations")]
     #[structopt(long)]
     mutation: Option<String>,
+    #[structopt(subcommand)]
+    part: Option<Part>,
+}
+
+/// What else there is to simulate.
+#[derive(Debug, StructOpt)]
+enum Part {
+    /// Measures failure detector and membership.
+    Membership(membership::Options),
 }
 
 impl Cli {
@@ -79,6 +92,14 @@ impl Cli {
         None
     }
 
+    const fn profile(&self) -> Profile {
+        match (self.storms, self.founding) {
+            (_, true) => Profile::Founding,
+            (true, false) => Profile::Storm,
+            (false, false) => Profile::Swarm,
+        }
+    }
+
     fn options(&self) -> Result<Options, String> {
         if let Some(unknown) = self.without.iter().find(|name| !faults().any(|fault| fault == name.as_str()))
         {
@@ -88,7 +109,7 @@ impl Cli {
         Ok(Options {
             until: self.until.map(Duration::from_secs_f64),
             without: self.without.clone(),
-            storms: self.storms,
+            profile: self.profile(),
             mutations: self.broken_rules()?,
             safety_only: self.broken_rules()? != haystack_core::mutation::Mutations::none(),
             verbose: self.verbose,
@@ -123,6 +144,9 @@ impl Cli {
         if self.storms {
             line += " --storms";
         }
+        if self.founding {
+            line += " --founding";
+        }
         #[cfg(feature = "mutations")]
         if let Some(mutation) = &self.mutation {
             line += &format!(" --mutation {mutation}");
@@ -134,12 +158,16 @@ impl Cli {
 #[expect(clippy::disallowed_methods, reason = "how fast simulated time passes is measured in real time")]
 fn main() -> ExitCode {
     let cli = Cli::from_args();
+    let usage = |problem: String| {
+        eprintln!("haystack-sim: {problem}");
+        ExitCode::from(2)
+    };
+    if let Some(Part::Membership(options)) = &cli.part {
+        return membership::tables(options).map_or_else(usage, |()| ExitCode::SUCCESS);
+    }
     let options = match cli.options() {
         Ok(options) => options,
-        Err(problem) => {
-            eprintln!("haystack-sim: {problem}");
-            return ExitCode::from(2);
-        }
+        Err(problem) => return usage(problem),
     };
     let began = Instant::now();
     if let Some(found) = cli.wants_mutations() {
@@ -154,25 +182,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays one directed schedule, or all of them.
+/// Plays one directed schedule or drill, or all of them.
 fn scenarios(cli: &Cli, options: &Options) -> ExitCode {
-    let wanted = |schedule: &&Schedule| cli.scenario.as_ref().is_none_or(|name| *name == schedule.name);
-    let schedules: Vec<&Schedule> = Schedule::ALL.iter().filter(wanted).collect();
-    if schedules.is_empty() {
-        let known: Vec<_> = Schedule::ALL.iter().map(|schedule| schedule.name).collect();
+    let wanted = |name: &str| cli.scenario.as_ref().is_none_or(|asked| asked == name);
+    let schedules: Vec<&Schedule> = Schedule::ALL.iter().filter(|schedule| wanted(schedule.name)).collect();
+    let drills: Vec<&Drill> = Drill::ALL.iter().filter(|drill| wanted(drill.name)).collect();
+    if schedules.is_empty() && drills.is_empty() {
+        let known = Schedule::ALL.iter().map(|schedule| schedule.name);
+        let known: Vec<_> = known.chain(Drill::ALL.iter().map(|drill| drill.name)).collect();
         eprintln!("haystack-sim: no scenario is called so; there are: {}", known.join(", "));
         return ExitCode::from(2);
     }
     let mut code = ExitCode::SUCCESS;
-    for schedule in schedules {
-        match schedule.play(options.mutations) {
-            None => println!("scenario {}: holds", schedule.name),
+    let mut report = |name: &str, told: Vec<String>, violation: Option<Violation>| {
+        match &violation {
+            None => println!("scenario {name}: holds"),
             Some(violation) => {
-                println!("VIOLATION scenario {}: {violation}", schedule.name);
-                println!("  replay: haystack-sim --scenario {}", schedule.name);
+                println!("VIOLATION scenario {name}: {violation}\n  replay: haystack-sim --scenario {name}");
                 code = ExitCode::FAILURE;
             }
         }
+        told.iter().for_each(|line| println!("  {line}"));
+    };
+    schedules.iter().for_each(|schedule| {
+        report(schedule.name, Vec::new(), schedule.play(options.mutations));
+    });
+    for drill in drills {
+        let (told, violation) = drill.play();
+        report(drill.name, told, violation);
     }
     code
 }

@@ -166,8 +166,7 @@ impl Network {
     }
 
     /// Whether nothing passes from one host to another.
-    #[cfg(test)]
-    fn is_cut(&self, from: usize, to: usize) -> bool {
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
         self.directions[from * self.hosts + to].cuts > 0
     }
 

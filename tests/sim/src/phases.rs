@@ -3,18 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use haystack_core::group::Group;
-use haystack_wire::ids::{GroupId, NodeId};
+use haystack_wire::ids::GroupId;
 use haystack_wire::message::directory::Standing;
 
+use crate::check::canon::Canon;
 use crate::check::{Check, Violation, ensure};
+use crate::parts::Demand;
 use crate::scenario::{Losses, MILLIS, SECONDS};
 use crate::world::World;
 
 /// A cluster is founded within this time if nothing hinders it.
 const FOUNDED_WITHIN: u64 = 3 * SECONDS;
 /// After healing a cluster is founded, and has leaders, within this time.
-const FOUNDED_LATE: u64 = 6 * SECONDS;
+pub(crate) const FOUNDED_LATE: u64 = 6 * SECONDS;
 /// After healing every group has a leader within this time.
 const LEADER_WITHIN: u64 = 2 * SECONDS;
 /// How much longer it may take where values of up to 300 KiB wait in the links.
@@ -23,16 +24,10 @@ const LARGE_BEFORE: u64 = 4 * SECONDS;
 const SETTLED_WITHIN: u64 = 10 * SECONDS;
 /// How long clients go on after healing.
 const LOAD_GOES_ON: u64 = 2 * SECONDS;
+/// Of an entry, at most, if it holds no large value; pieces of fewer bytes hold one entry each.
+const ENTRY_BYTES: u64 = 512;
 /// Between two looks at whether something is reached.
 const STEP: u64 = 20 * MILLIS;
-
-/// Where a healed cluster stands.
-enum Cluster {
-    /// Nobody knows of one.
-    Unfounded,
-    /// These are its replicas.
-    Founded(Vec<NodeId>),
-}
 
 impl World {
     /// Runs the whole course.
@@ -40,6 +35,9 @@ impl World {
         self.storm(until)?;
         if self.queue.now() >= until {
             return Ok(());
+        }
+        if self.scenario.founding_only {
+            return self.founding_ends();
         }
         self.core_recovers()?;
         self.all_recover()
@@ -60,7 +58,7 @@ impl World {
             self.begin_storm();
         }
         let ends = (self.queue.now() + self.scenario.storm).min(until);
-        if self.scenario.losses != Losses::Minority {
+        if self.loses_majorities() {
             let doom = self.dice.range(self.queue.now(), ends);
             self.run(doom)?;
             self.doom();
@@ -71,9 +69,10 @@ impl World {
     /// A majority dies at once, or everybody does.
     fn doom(&mut self) {
         let mut hosts: Vec<usize> = self.daemons().collect();
-        self.dice.shuffle(&mut hosts);
         if self.scenario.losses == Losses::Majority {
-            hosts.truncate(self.scenario.daemons / 2 + 1);
+            hosts.retain(|at| self.founders().contains(at));
+            self.dice.shuffle(&mut hosts);
+            hosts.truncate(hosts.len() / 2 + 1);
         }
         for at in hosts {
             if self.hosts[at].daemon().is_some() {
@@ -98,11 +97,13 @@ impl World {
             }
         }
         self.hasten_clients(healed_at + SETTLED_WITHIN);
-        if !self.must_live() {
+        if self.demand() == Demand::Nothing {
             self.coverage.add("losses", "without_liveness", 1);
             self.run(healed_at + 2 * SECONDS)?;
             return self.rest_clients(healed_at);
         }
+        let parts = self.parts().len();
+        self.coverage.add("losses", "of_some_groups", u64::from(self.lively().len() < parts));
         let mut within = self.leader_within(&core);
         let mut leads = self.reach(within, World::has_leaders)?;
         // Answers that were under way when it healed still teach long round trips.
@@ -150,17 +151,18 @@ impl World {
                 self.start_at(at, healed_at);
             }
         }
-        if !self.must_live() {
-            return self.run(healed_at + SECONDS);
+        if self.demand() == Demand::Nothing {
+            self.run(healed_at + SECONDS)?;
+            return self.roster_agrees();
         }
         let all: BTreeSet<usize> = self.daemons().collect();
         let equal = self.reach(SETTLED_WITHIN, |world| world.is_equal(&all) && world.stands(&all))?;
         ensure!(equal, Live, "replicas differ 10 s after all healed: {}", self.scene());
-        Ok(())
+        self.roster_agrees()
     }
 
     /// Lets time pass until something is reached, or for `within`.
-    fn reach(&mut self, within: u64, reached: impl Fn(&Self) -> bool) -> Result<bool, Violation> {
+    pub(crate) fn reach(&mut self, within: u64, reached: impl Fn(&Self) -> bool) -> Result<bool, Violation> {
         let until = self.queue.now() + within;
         while !reached(self) {
             if self.queue.now() >= until {
@@ -175,108 +177,38 @@ impl World {
     /// were measured until now made them, and 2 s if that is more.
     fn leader_within(&self, core: &BTreeSet<usize>) -> u64 {
         let nodes = core.iter().filter_map(|at| self.hosts[*at].daemon());
-        if matches!(self.cluster(), Cluster::Unfounded) {
+        if self.demand() == Demand::Founding {
             return FOUNDED_LATE;
         }
         let timeouts =
             nodes.flat_map(|daemon| daemon.node.groups().map(|group| group.election().election_timeout()));
         // Large values of an old leader are still on their way, in order, before anything about a new one.
         let large = if self.scenario.load.large.0 > 0 { LARGE_BEFORE } else { 0 };
-        let least = LEADER_WITHIN + large;
+        let least = LEADER_WITHIN + large + self.adoption();
         timeouts.max().map_or(least, |longest| least.max(longest.as_nanos() as u64 * 4))
     }
 
-    /// Whether every daemon is up and every group has a leader.
-    fn serves(&self) -> bool {
-        self.daemons().all(|at| self.hosts[at].daemon().is_some_and(|daemon| daemon.node.map().is_some()))
-            && self.has_leaders()
-    }
-
-    fn cluster(&self) -> Cluster {
-        let nodes = self.daemons().filter_map(|at| self.hosts[at].daemon());
-        let replicas =
-            nodes.filter_map(|daemon| Some(daemon.node.groups().next()?.replicas().to_vec())).next();
-        replicas.map_or(Cluster::Unfounded, Cluster::Founded)
-    }
-
-    /// The hosts of replicas that live.
-    fn living(&self, replicas: &[NodeId]) -> Vec<usize> {
-        let lives = |at: &usize| {
-            self.hosts[*at]
-                .daemon()
-                .is_some_and(|daemon| !daemon.stopping && replicas.contains(&daemon.node.id()))
-        };
-        self.daemons().filter(lives).collect()
-    }
-
-    /// Hosts that should suffice: a majority of the replicas, if all of those know that they are ones.
-    fn choose_core(&mut self) -> BTreeSet<usize> {
-        let Cluster::Founded(replicas) = self.cluster() else { return self.daemons().collect() };
-        let mut living = self.living(&replicas);
-        let member = |at: &usize| {
-            self.hosts[*at].daemon().is_some_and(|daemon| daemon.node.standing() == Standing::Member)
-        };
-        let majority = replicas.len() / 2 + 1;
-        if living.len() < majority || !living.iter().all(member) {
-            return self.daemons().collect();
-        }
-        self.dice.shuffle(&mut living);
-        living.truncate(self.dice.range(majority as u64, living.len() as u64) as usize);
-        living.into_iter().collect()
-    }
-
-    /// Whether the cluster has all it needs to live.
-    fn must_live(&self) -> bool {
-        match self.cluster() {
-            Cluster::Founded(replicas) => self.living(&replicas).len() * 2 > replicas.len(),
-            // A grant may have been lost with a state directory: then people must say what to do.
-            Cluster::Unfounded => !self.nemesis.wiped && self.scenario.losses == Losses::Minority,
-        }
-    }
-
-    /// Whether every group has a leader, of the core or not, that a majority of the replicas trusts.
-    fn has_leaders(&self) -> bool {
-        let running = self.daemons().filter(|at| self.hosts[*at].runs());
-        let nodes: Vec<_> =
-            running.filter_map(|at| self.hosts[at].daemon()).map(|daemon| &daemon.node).collect();
-        (0..=self.scenario.partitions).map(GroupId).all(|id| {
-            let groups = || nodes.iter().filter_map(|node| node.groups().find(|group| group.id() == id));
-            let trust = |leader: NodeId| {
-                groups().filter_map(Group::leader).filter(|trusted| trusted.node == leader).count()
-            };
-            nodes.iter().any(|node| {
-                let leads = node.groups().any(|group| group.id() == id && group.leads());
-                leads && trust(node.id()) * 2 > self.scenario.daemons
-            })
-        })
-    }
-
-    /// Whether nobody waits for an answer.
-    fn is_answered(&self) -> bool {
-        self.clients().all(|at| self.hosts[at].actor().is_none_or(crate::actor::Actor::is_idle))
-    }
-
-    /// Whether all living replicas among `hosts` have applied all that anybody applied.
-    fn is_equal(&self, hosts: &BTreeSet<usize>) -> bool {
-        let Cluster::Founded(replicas) = self.cluster() else { return false };
-        let living = self.living(&replicas);
-        (0..=self.scenario.partitions).map(GroupId).all(|id| {
-            let len = self.record.canons.get(id).map_or(0, crate::check::canon::Canon::len);
-            living.iter().filter(|at| hosts.contains(at)).all(|at| {
-                let group =
-                    self.hosts[*at].daemon().and_then(|daemon| daemon.node.groups().find(|g| g.id() == id));
-                group.is_some_and(|group| group.broadcast().applied().0 == len)
-            })
-        })
-    }
-
-    /// Whether every process is a member, or knows that it has no vote.
+    /// Whether every process among `hosts` is a member, or knows that it has no vote. Without the directory nobody
+    /// can tell it.
     fn stands(&self, hosts: &BTreeSet<usize>) -> bool {
-        hosts.iter().all(|at| {
-            self.hosts[*at].daemon().is_some_and(|daemon| {
-                daemon.node.map().is_some() && daemon.node.standing() != Standing::Founding
-            })
-        })
+        let stands =
+            |node: &haystack_core::node::Node| node.map().is_some() && node.standing() != Standing::Founding;
+        !self.lively().contains_key(&GroupId::DIRECTORY)
+            || hosts.iter().all(|at| self.hosts[*at].daemon().is_some_and(|daemon| stands(&daemon.node)))
+    }
+
+    /// How long it may take to pull what a leader lacks: piece by piece, each after a round trip.
+    fn adoption(&self) -> u64 {
+        let lack = |(id, hosts): (&GroupId, &BTreeSet<usize>)| {
+            let len = self.record.canons.get(*id).map_or(0, Canon::len);
+            let applied = hosts.iter().filter_map(|at| Some(self.replica(*at, *id)?.broadcast().applied().0));
+            len.saturating_sub(applied.min().unwrap_or(0))
+        };
+        let entries = self.lively().iter().map(lack).max().unwrap_or(0);
+        let weather = &self.scenario.weather;
+        let trip = weather.delay.1 + weather.jitter + 4 * self.scenario.cpu.turn;
+        let by_one = self.scenario.limits.chunk < ENTRY_BYTES;
+        if by_one { entries * 2 * trip } else { 0 }
     }
 
     fn hasten_clients(&mut self, deadline: u64) {
@@ -294,7 +226,7 @@ impl World {
                 actor.active = false;
             }
         }
-        if !self.must_live() {
+        if self.demand() == Demand::Nothing {
             return self.run(healed_at + 3 * SECONDS);
         }
         Ok(())
@@ -302,11 +234,19 @@ impl World {
 
     /// Settles what is unknown, and reads every key once more.
     fn audit(&mut self, healed_at: u64) -> Check {
-        let tickets = std::mem::take(&mut self.record.tickets);
-        let keys = self.record.keys.len();
+        let lively = self.lively();
+        let canons = &self.record.canons;
+        let serves = |key: &u32| {
+            let group = canons.group_of(self.record.keys[*key as usize].as_bytes());
+            group.is_some_and(|group| lively.contains_key(&group))
+        };
+        let keys: Vec<u32> = (0..self.record.keys.len() as u32).filter(serves).collect();
+        let ops = &self.record.history.ops;
+        let mut tickets = std::mem::take(&mut self.record.tickets);
+        tickets.retain(|(op, _)| keys.contains(&ops[*op].key));
         let auditor = self.auditor();
         if let Some(actor) = self.hosts[auditor].actor_mut() {
-            actor.read_all(keys);
+            actor.read_all(keys.into_iter());
             actor.resolve_all(tickets);
         }
         self.schedule_turn(auditor);
@@ -318,7 +258,12 @@ impl World {
     fn no_refusals(&self, healed_at: u64) -> Check {
         use crate::history::Status;
         let calm = healed_at + LEADER_WITHIN;
+        let lively = self.lively();
         for (at, op) in self.record.history.ops.iter().enumerate() {
+            let group = self.record.canons.group_of(self.record.keys[op.key as usize].as_bytes());
+            if !group.is_some_and(|group| lively.contains_key(&group)) {
+                continue;
+            }
             let bad = matches!(op.status, Status::Pending | Status::Failed) && op.start >= calm;
             ensure!(!bad, Live, "operation {at} was asked in a healed cluster and not done: {op:?}");
         }
@@ -342,6 +287,18 @@ impl World {
             let waits = daemon.node.status(host.clock.at(self.queue.now())).waits_for;
             scene +=
                 &format!("\n  {} {:?}: {:?} {waits}", host.name, daemon.node.id(), daemon.node.standing());
+            let members = daemon.node.members().map(|member| format!("{:?}={:?}", member.node, member.state));
+            scene += &format!("\n    members {}", members.collect::<Vec<_>>().join(" "));
+            if let Some(map) = daemon.node.map() {
+                let nodes =
+                    map.nodes.iter().map(|record| format!("{:?}={:?}", record.info.node, record.state));
+                let nodes = nodes.collect::<Vec<_>>().join(" ");
+                scene += &format!(
+                    "\n    epoch {} {nodes}, coordinator {:?}",
+                    map.epoch,
+                    daemon.node.coordinator()
+                );
+            }
             for group in daemon.node.groups() {
                 let b = group.broadcast();
                 scene += &format!(

@@ -9,7 +9,7 @@ use slog::{Drain, Logger, OwnedKVList, o};
 
 use crate::check::{Check, Property, Violation, ensure};
 use crate::report::{self, Report};
-use crate::scenario::{Fault, Scenario};
+use crate::scenario::{Fault, Profile, Scenario};
 use crate::verdict::{self, Looked};
 use crate::world::{Setting, World};
 
@@ -20,8 +20,8 @@ pub struct Options {
     pub until: Option<Duration>,
     /// Faults to leave out, by name ([`faults`]).
     pub without: Vec<String>,
-    /// Whether every seed is a consensus storm.
-    pub storms: bool,
+    /// What the seeds are to bring forth.
+    pub profile: Profile,
     /// Rules to break.
     pub mutations: Mutations,
     /// Whether a lack of progress is borne: what breaks a rule of safety often stops progress first, and that proves
@@ -44,6 +44,7 @@ pub fn faults() -> impl Iterator<Item = &'static str> {
         "truncation",
         "drift",
         "losses",
+        "joiners",
         "founding_in_storm",
         "buggify",
         "consensus_storm",
@@ -127,7 +128,7 @@ fn words(payload: &dyn std::any::Any) -> &str {
 
 /// Runs a seed.
 pub fn run(seed: u64, options: &Options) -> Report {
-    let scenario = Scenario::draw(seed, &options.without, options.storms);
+    let scenario = Scenario::draw(seed, &options.without, options.profile);
     if options.verbose {
         println!("{scenario:#?}");
     }

@@ -12,7 +12,8 @@ use haystack_wire::link;
 
 use crate::dice::{Dice, Ppm};
 use crate::net::Weather;
-use crate::storm;
+use crate::shape::Shape;
+use crate::{founding, storm};
 
 pub(crate) const MICROS: u64 = 1_000;
 pub(crate) const MILLIS: u64 = 1_000_000;
@@ -124,11 +125,24 @@ pub(crate) enum Addressing {
     Loopback,
 }
 
+/// The founders that clients are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contacts {
+    /// Some, at random.
+    Some,
+    /// All.
+    All,
+    /// Only that of the client's own number.
+    Own,
+}
+
 /// What clients do.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     /// Clients, without the one that reads everything at the end.
     pub(crate) clients: usize,
+    /// The founders that a client is told of.
+    pub(crate) contacts: Contacts,
     /// Operations that a client has under way at once.
     pub(crate) depth: (u64, u64),
     /// Keys that they share.
@@ -145,6 +159,8 @@ pub(crate) struct Load {
     pub(crate) patience: (u64, u64),
     /// Share of unknown writes that are resolved at once.
     pub(crate) resolve: Ppm,
+    /// Share of operations before which the client closes its sessions.
+    pub(crate) close: Ppm,
 }
 
 /// What a process costs.
@@ -159,21 +175,36 @@ pub(crate) struct Cpu {
 /// The worst that happens to the daemons of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Losses {
-    /// Never more than a minority of the founders is lost.
+    /// No group loses more than a minority of its replicas.
     Minority,
-    /// A majority is lost at once, and comes back without memory.
+    /// Nor does the directory, but partitions may.
+    Partitions,
+    /// Anything may be lost.
+    Any,
+    /// A majority of the founders is lost at once, and comes back without memory.
     Majority,
     /// All are killed and started again.
     All,
 }
 
+/// What a seed is to bring forth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Anything; a consensus storm now and then.
+    #[default]
+    Swarm,
+    /// Consensus storms.
+    Storm,
+    /// Troubles while a cluster is founded.
+    Founding,
+}
+
 /// Everything drawn from a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
-    pub(crate) daemons: usize,
+    pub(crate) shape: Shape,
     /// Whether all is bent towards what hurts agreement.
     pub(crate) consensus_storm: bool,
-    pub(crate) partitions: u32,
     pub(crate) addressing: Addressing,
     pub(crate) sealed: bool,
     pub(crate) limits: Limits,
@@ -185,6 +216,8 @@ pub(crate) struct Scenario {
     pub(crate) weather: Weather,
     /// Whether it misbehaves before the cluster is founded.
     pub(crate) founding_in_storm: bool,
+    /// Whether nothing but the founding is looked at.
+    pub(crate) founding_only: bool,
     /// Nanoseconds of misbehaviour.
     pub(crate) storm: u64,
     /// Weights of [`Fault::ALL`].
@@ -210,11 +243,10 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// Draws everything from `seed`; faults named in `without` are left out. With `storms`, every seed is a storm.
-    pub(crate) fn draw(seed: u64, without: &[String], storms: bool) -> Self {
+    /// Draws everything from `seed`; faults named in `without` are left out.
+    pub(crate) fn draw(seed: u64, without: &[String], profile: Profile) -> Self {
         let mut dice = Dice::new(seed, "scenario");
         let dice = &mut dice;
-        let daemons = if dice.chance(600_000) { 3 } else { 5 };
         let enabled = |name: &str| !without.iter().any(|left_out| left_out == name);
         let mut faults: Vec<u32> = Fault::ALL
             .iter()
@@ -226,12 +258,12 @@ impl Scenario {
         let losses = match dice.below(20) {
             0 => Losses::Majority,
             1 => Losses::All,
+            2..=4 => Losses::Partitions,
             _ => Losses::Minority,
         };
         let mut drawn = Self {
-            daemons,
+            shape: Shape::draw(seed, &enabled),
             consensus_storm: false,
-            partitions: dice.pick(&[1, 1, 2, 3, 4]).unwrap_or(1),
             addressing: dice
                 .pick(&[Addressing::V4, Addressing::V4, Addressing::V6, Addressing::Loopback])
                 .unwrap_or(Addressing::V4),
@@ -246,6 +278,7 @@ impl Scenario {
             }),
             weather: weather(dice, &enabled),
             founding_in_storm: dice.chance(400_000) && enabled("founding_in_storm"),
+            founding_only: false,
             storm: dice.range(6, 16) * SECONDS,
             faults,
             strikes: dice.magnitude(150 * MILLIS, 3 * SECONDS),
@@ -259,8 +292,11 @@ impl Scenario {
             buffer: dice.magnitude(32 << 10, 4 << 20),
             load: load(dice),
         };
-        if enabled("consensus_storm") {
-            storm::brew(seed, storms, &mut drawn, &enabled);
+        match profile {
+            Profile::Founding => founding::bend(seed, &mut drawn, &enabled),
+            _ if !enabled("consensus_storm") => {}
+            Profile::Swarm => storm::brew(seed, false, &mut drawn, &enabled),
+            Profile::Storm => storm::brew(seed, true, &mut drawn, &enabled),
         }
         drawn
     }
@@ -353,6 +389,7 @@ fn load(dice: &mut Dice) -> Load {
     let rate = dice.magnitude(20, 800);
     Load {
         clients,
+        contacts: Contacts::Some,
         depth,
         keys: if wide { dice.range(50, 400) } else { dice.range(1, 8) } as usize,
         mix,
@@ -365,5 +402,6 @@ fn load(dice: &mut Dice) -> Load {
         },
         patience: (dice.range(100, 800) * MILLIS, dice.range(1_000, 5_000) * MILLIS),
         resolve: dice.pick(&[0, 500_000, 1_000_000]).unwrap_or(0),
+        close: if dice.coin() { dice.magnitude(1_000, 200_000) as Ppm } else { 0 },
     }
 }

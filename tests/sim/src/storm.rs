@@ -46,7 +46,13 @@ pub(crate) fn brew(seed: u64, always: bool, scenario: &mut Scenario, enabled: &i
         *weight = if enabled(fault.name()) { drawn } else { 0 };
     }
     scenario.losses = Losses::Minority;
-    scenario.partitions = dice.range(1, 2) as u32;
+    // Where all replicate everything each fault hits every group.
+    if dice.chance(800_000) {
+        let founders = dice.pick(&[3, 3, 3, 5, 5]).unwrap_or(3);
+        (scenario.shape.founders, scenario.shape.degree) = (founders, founders as u32);
+        scenario.shape.joiners.clear();
+        scenario.shape.partitions = dice.range(1, 2) as u32;
+    }
     scenario.founding_in_storm = false;
     scenario.strikes = dice.magnitude(100 * MILLIS, SECONDS);
     scenario.lasts = dice.magnitude(300 * MILLIS, 2 * SECONDS);

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use haystack_client::core::Client;
-use haystack_core::config::Config;
 use haystack_core::mutation::Mutations;
-use haystack_core::node::{Buggify, Event as NodeEvent, Lsn, Node};
-use haystack_wire::ids::{NetworkId, NodeId};
-use haystack_wire::keys::{KeyRing, Rights, new_cluster_key};
-use haystack_wire::rng::Rng;
+use haystack_core::node::{Event as NodeEvent, Lsn};
+use haystack_wire::ids::{GroupId, NodeId};
+use haystack_wire::keys::KeyRing;
+use haystack_wire::message::admin::ClusterEvent;
 use slog::Logger;
 
 use crate::actor::{Actor, Record, Seen};
@@ -89,13 +87,15 @@ pub(crate) struct World {
     pub(crate) dice: Dice,
     pub(crate) nemesis: Nemesis,
     pub(crate) trace: Trace,
-    /// Processes of daemons that died.
+    /// Processes of daemons that died, or were told to.
     pub(crate) dead: BTreeSet<NodeId>,
+    /// Processes in a copy of whose state directory another began.
+    pub(crate) copied: BTreeSet<NodeId>,
     clusters: Clusters,
-    cluster_keys: KeyRing,
-    client_keys: KeyRing,
-    mutations: Mutations,
-    log: Logger,
+    pub(crate) cluster_keys: KeyRing,
+    pub(crate) client_keys: KeyRing,
+    pub(crate) mutations: Mutations,
+    pub(crate) log: Logger,
     buf: Vec<u8>,
     /// Bytes that went to, and came from, addresses that do not exist.
     pub(crate) spoofed_in: u64,
@@ -107,7 +107,7 @@ impl World {
     pub(crate) fn new(setting: Setting) -> Self {
         let Setting { seed, scenario, mutations, log } = setting;
         let mut dice = Dice::new(seed, "world");
-        let (cluster_keys, client_keys) = keys(&scenario, &mut dice);
+        let (cluster_keys, client_keys) = crate::births::keys(&scenario, &mut dice);
         let mut hosts: Vec<Host> = Vec::new();
         let mut add = |name: String, dice: &mut Dice| {
             let drift = i64::from(scenario.drift);
@@ -116,7 +116,7 @@ impl World {
             let addr = address(scenario.addressing, hosts.len());
             hosts.push(Host::new(name, addr, clock, scenario.buffer));
         };
-        (1..=scenario.daemons).for_each(|n| add(format!("n{n}"), &mut dice));
+        (1..=scenario.shape.daemons()).for_each(|n| add(format!("n{n}"), &mut dice));
         (1..=scenario.load.clients).for_each(|n| add(format!("c{n}"), &mut dice));
         add("auditor".to_owned(), &mut dice);
         add("ghost".to_owned(), &mut dice);
@@ -132,13 +132,14 @@ impl World {
         let mut world = Self {
             queue: crate::queue::Queue::new(),
             net,
-            disks: vec![Disk::default(); scenario.daemons],
+            disks: vec![Disk::default(); scenario.shape.daemons()],
             packets: Packets::new(Dice::new(seed, "packets"), true),
             record,
             coverage: Coverage::default(),
             nemesis: Nemesis::new(Dice::new(seed, "nemesis")),
             trace: Trace(seed),
             dead: BTreeSet::new(),
+            copied: BTreeSet::new(),
             clusters: Clusters::default(),
             cluster_keys,
             client_keys,
@@ -151,7 +152,7 @@ impl World {
             dice,
             scenario,
         };
-        for host in 0..world.ghost() {
+        for host in world.founders().chain(world.clients()) {
             let at = world.dice.below(300 * MILLIS);
             world.queue.push(at, Event::Start { host: host as u16, life: 1 });
         }
@@ -204,69 +205,6 @@ impl World {
             Event::Ends { fault } => self.ends(fault),
         }
         Ok(())
-    }
-
-    /// A new process begins on a host.
-    fn start(&mut self, host: usize) {
-        let now = self.queue.now();
-        let rng = Rng::from_u64(self.dice.u64());
-        let process = if host < self.scenario.daemons {
-            let config = self.daemon_config(host);
-            let identity = self.disks[host].begin(&config.name, &mut self.dice);
-            let local = self.hosts[host].clock.at(now);
-            let node = Node::new(config, identity, local, rng, self.log.clone());
-            Process::Daemon(Box::new(Daemon::new(node)))
-        } else {
-            Process::Client(Box::new(self.new_actor(host, now, rng)))
-        };
-        let this = &mut self.hosts[host];
-        this.life += 1;
-        this.process = process;
-        this.timer_at = u64::MAX;
-        this.turn_scheduled = false;
-        this.free_at = now;
-        this.disk_free_at = now;
-        let name = this.name.split('.').next().unwrap_or_default().to_owned();
-        this.name = if this.life == 1 { name } else { format!("{name}.{}", this.life) };
-        self.schedule_turn(host);
-    }
-
-    fn daemon_config(&self, host: usize) -> Config {
-        let founders: Vec<_> = self.hosts[..self.scenario.daemons].iter().map(|host| host.addr).collect();
-        let name = format!("n{}", host + 1);
-        let mut config = Config::new(&name, founders[host], founders);
-        config.network = NetworkId::of_cluster("sim");
-        config.keys = self.cluster_keys.clone();
-        config.partitions = self.scenario.partitions;
-        config.limits = self.scenario.limits;
-        config.links = self.scenario.links;
-        config.buggify = if self.nemesis.calm { Buggify::default() } else { self.scenario.buggify };
-        config.session_ttl = self.scenario.session_ttl;
-        config.observe = true;
-        config.mutations = self.mutations;
-        config
-    }
-
-    fn new_actor(&mut self, host: usize, now: u64, rng: Rng) -> Actor {
-        let daemons = self.scenario.daemons;
-        let mut contacts: Vec<_> = self.hosts[..daemons].iter().map(|host| host.addr).collect();
-        self.dice.shuffle(&mut contacts);
-        if host != self.auditor() {
-            contacts.truncate(self.dice.range(1, daemons as u64) as usize);
-        }
-        let mut config = haystack_client::core::Config::new(contacts);
-        config.keys = self.client_keys.clone();
-        config.network = NetworkId::of_cluster("sim");
-        let local = self.hosts[host].clock.at(now);
-        let core = Client::new(config, local, rng).expect("there are addresses");
-        let dice = self.dice.fork();
-        let mut load = self.scenario.load.clone();
-        if host == self.auditor() {
-            (load.depth, load.think) = ((16, 16), 1);
-        }
-        let mut actor = Actor::new(core, load, dice, &mut self.record.history, now);
-        actor.active = host != self.auditor() && !self.nemesis.calm;
-        actor
     }
 
     fn arrive(&mut self, packet: u32, to: usize) {
@@ -412,8 +350,11 @@ impl World {
             daemon.node.handle_timeout(local);
         }
         while let Some(record) = daemon.node.poll_persist() {
-            let lsn = daemon.write(record);
+            let (lsn, cluster) = daemon.write(record);
             self.begin_write(at, lsn);
+            if let Some(cluster) = cluster {
+                self.clusters.note(&self.hosts[at].name, cluster)?;
+            }
         }
         let who = std::mem::take(&mut self.hosts[at].name);
         let told = self.daemon_events(&who, daemon);
@@ -426,6 +367,7 @@ impl World {
         if daemon.watch.look(&self.hosts[at].name, daemon.node.groups(), &self.record.canons)? {
             self.on_leader(at);
         }
+        daemon.maps.look(&self.hosts[at].name, &daemon.node, &self.record.canons)?;
         self.clusters.look(&self.hosts[at].name, &daemon.node)?;
         if daemon.stopped {
             self.queue.push(now, Event::Ends { fault: crate::faults::stopped(at) });
@@ -439,12 +381,19 @@ impl World {
                 NodeEvent::Applied { group, index, chain, digest, body } => {
                     self.trace.mix(chain ^ index.0);
                     self.record.canons.applied(who, group, index, chain, digest, &body)?;
+                    if group == GroupId::DIRECTORY {
+                        self.judge_directory(who)?;
+                    }
                 }
                 NodeEvent::Stopped { .. } => daemon.stopped = true,
                 NodeEvent::Ready => self.coverage.add("node", "ready", 1),
                 NodeEvent::NotReady => self.coverage.add("node", "not_ready", 1),
                 NodeEvent::Leader { .. } => self.coverage.add("node", "leader_changes_seen", 1),
                 NodeEvent::Standing { .. } => self.coverage.add("node", "standing_changes", 1),
+                NodeEvent::Cluster(event) => {
+                    self.heed(who, &event)?;
+                    self.coverage.add("cluster", event_name(&event), 1);
+                }
                 NodeEvent::Peer { .. } => {}
             }
         }
@@ -523,14 +472,19 @@ impl World {
         self.queue.push(when, Event::Start { host: at as u16, life });
     }
 
-    /// The daemons' hosts.
+    /// The founders' hosts.
+    pub(crate) fn founders(&self) -> std::ops::Range<usize> {
+        0..self.scenario.shape.founders
+    }
+
+    /// The daemons' hosts, those of joiners included.
     pub(crate) fn daemons(&self) -> std::ops::Range<usize> {
-        0..self.scenario.daemons
+        0..self.scenario.shape.daemons()
     }
 
     /// The clients' hosts, the auditor's included.
     pub(crate) fn clients(&self) -> std::ops::Range<usize> {
-        self.scenario.daemons..self.ghost()
+        self.scenario.shape.daemons()..self.ghost()
     }
 
     /// A datagram arrives that its sender did not send, or not now.
@@ -543,15 +497,19 @@ impl World {
     }
 }
 
-fn keys(scenario: &Scenario, dice: &mut Dice) -> (KeyRing, KeyRing) {
-    if !scenario.sealed {
-        return (KeyRing::empty(), KeyRing::empty());
+/// What to count a cluster's event under.
+const fn event_name(event: &ClusterEvent) -> &'static str {
+    match event {
+        ClusterEvent::Alive { .. } => "alive",
+        ClusterEvent::Suspect { .. } => "suspected",
+        ClusterEvent::Restore { .. } => "restored",
+        ClusterEvent::Dead { .. } => "dead",
+        ClusterEvent::Left { .. } => "left",
+        ClusterEvent::Decided { .. } => "decided",
+        ClusterEvent::Leader { .. } => "leader",
+        ClusterEvent::View { .. } => "view",
+        ClusterEvent::Coordinator { .. } => "coordinator",
+        ClusterEvent::Map { .. } => "map",
+        ClusterEvent::Conflict(_) => "conflict",
     }
-    let mut random = [0; 32];
-    random.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&dice.u64().to_be_bytes()));
-    let read = |text: &str| KeyRing::from_file_text(text).expect("a key file that was just written");
-    let cluster = read(&new_cluster_key(random));
-    let client = cluster.client_key(Rights::ALL).expect("a cluster key gives client keys");
-    let client = read(&client);
-    (cluster, client)
 }

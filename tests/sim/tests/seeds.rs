@@ -1,6 +1,6 @@
 //! Whole clusters under faults: a few seeds of what `haystack-sim --seeds N` runs by the thousand.
 
-use haystack_sim::{Options, Schedule, run, soak};
+use haystack_sim::{Options, Profile, Schedule, run, soak};
 
 #[test]
 fn what_must_hold_holds_for_the_first_seeds() {
@@ -21,8 +21,15 @@ fn one_seed_is_one_run() {
 
 #[test]
 fn what_must_hold_holds_in_consensus_storms() {
-    let options = Options { storms: true, ..Options::default() };
+    let options = Options { profile: Profile::Storm, ..Options::default() };
     let soak = soak(1, 6, 2, false, &options, |_| {});
+    assert!(soak.violations.is_empty(), "{:?}", soak.violations);
+}
+
+#[test]
+fn a_list_of_founders_makes_one_cluster_whatever_happens() {
+    let options = Options { profile: Profile::Founding, ..Options::default() };
+    let soak = soak(1, 100, 2, false, &options, |_| {});
     assert!(soak.violations.is_empty(), "{:?}", soak.violations);
 }
 

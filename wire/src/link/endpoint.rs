@@ -68,6 +68,8 @@ pub struct Endpoint {
     pub(super) timers: BTreeSet<(Instant, Timer)>,
     due: Vec<Timer>,
     pub(super) outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// Gossip among the events.
+    pub(super) gossip_waiting: usize,
     arena: Arena,
     runs: Vec<Run>,
     /// Bytes that all links keep for others to arrive.
@@ -99,6 +101,7 @@ impl Endpoint {
             timers: BTreeSet::new(),
             due: Vec::new(),
             outbox: VecDeque::new(),
+            gossip_waiting: 0,
             arena: Arena::default(),
             runs: Vec::new(),
             kept: 0,
@@ -328,6 +331,7 @@ impl Endpoint {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
         let event = self.events.pop_front()?;
+        self.gossip_waiting -= usize::from(matches!(event, LinkEvent::Gossip { .. }));
         if let LinkEvent::Deliver { link, class, message } = &event
             && let Some(found) = self.table.get_mut(*link)
             && found.id == *link

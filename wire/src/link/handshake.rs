@@ -99,8 +99,9 @@ impl Endpoint {
                 LongKind::Hello => self.handle_hello(now, from, &opened),
                 LongKind::Retry => self.handle_retry(from, &opened),
                 LongKind::Welcome => self.handle_welcome(now, from, &opened),
+                LongKind::Gossip => self.handle_gossip(from, &opened),
                 // Every short datagram stands for the third leg, so nobody sends this one.
-                LongKind::Confirm | LongKind::Reset | LongKind::VerNeg | LongKind::Gossip => {
+                LongKind::Confirm | LongKind::Reset | LongKind::VerNeg => {
                     self.stats.dropped[DropReason::Kind.index()] += 1;
                 }
             }

@@ -42,6 +42,7 @@ mod call;
 mod config;
 mod congestion;
 mod endpoint;
+mod gossip;
 mod handshake;
 mod hint;
 mod inbox;
@@ -66,6 +67,7 @@ use thiserror::Error;
 
 pub use config::{ClassLimits, DATAGRAM_MAX_BYTES, EndpointConfig, Limits, base_mtu};
 pub use endpoint::Endpoint;
+pub use gossip::GOSSIP_MAX_BYTES;
 pub use stats::LinkStats;
 
 use crate::frame::Class;
@@ -141,6 +143,15 @@ pub enum LinkEvent {
         link: LinkId,
         /// The class.
         class: Class,
+    },
+    /// A message of [`Endpoint::send_gossip`]: perhaps repeated, perhaps old.
+    Gossip {
+        /// Where it seems to come from. Nothing proves that the sender is there.
+        from: SocketAddr,
+        /// Who sealed it.
+        sender: LinkEnd,
+        /// The message, a copy of its own.
+        message: Bytes,
     },
 }
 

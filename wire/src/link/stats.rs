@@ -61,6 +61,12 @@ counters! {
     fair_loss_dropped,
     /// Messages or pieces that were here before.
     duplicate_messages,
+    /// Messages outside any link that came.
+    gossip_in,
+    /// Messages outside any link that were sent.
+    gossip_out,
+    /// Messages outside any link that came while too many others waited.
+    drop_gossip_full,
     /// Messages refused because a window was full.
     would_block,
     /// Datagrams that carried nothing but an acknowledgement.

@@ -6,19 +6,21 @@ pub mod client;
 pub mod directory;
 pub mod election;
 mod format;
+pub mod membership;
 
 use bytes::{BufMut, Bytes};
 
 use crate::codec::{Decode, DecodeError, Encode, Reader};
 use crate::frame::MESSAGE_MAX_BYTES;
 use crate::ids::{Epoch, GroupId, LogIndex, ViewId};
-use admin::{AdminReply, AdminRequest};
+use admin::{AdminReply, AdminRequest, ReplicaReport};
 use broadcast::BroadcastMessage;
 use client::{Reply, Request};
 use directory::{DirectoryMessage, PartitionMap};
 use election::GroupHeartbeat;
 pub use format::COUNTER_LIMIT;
-use format::{Blob, Counter, Fixed, Flag, Many, Mark, Maybe, Plain, record, tagged};
+use format::{Blob, Boxed, Counter, Fixed, Flag, Many, Mark, Maybe, Plain, record, tagged};
+use membership::{Beat, Gossip};
 
 /// Longest message that links carry: 16 MiB.
 pub const MESSAGE_LIMIT: usize = MESSAGE_MAX_BYTES;
@@ -72,6 +74,18 @@ pub enum PeerMessage {
         /// The request.
         request: Request,
     },
+    /// Asks what replicas the receiver has and how they stand. Class 2.
+    ReportPull {
+        /// The asker's mark, returned.
+        mark: u64,
+    },
+    /// The answer. Class 2.
+    Report {
+        /// The mark of the question.
+        mark: u64,
+        /// The replicas.
+        replicas: Vec<ReplicaReport>,
+    },
     /// The answer to a forwarded request. Class 2.
     Forwarded {
         /// The mark of the request.
@@ -79,6 +93,10 @@ pub enum PeerMessage {
         /// The answer.
         reply: Reply,
     },
+    /// Membership. Class 0.
+    Gossip(Box<Gossip>),
+    /// A heartbeat of the failure detector. Class 0, fair-loss.
+    Beat(Beat),
 }
 
 /// Where the answer to a forwarded request goes. Opaque to everyone but its maker, which so keeps no table.
@@ -152,6 +170,10 @@ tagged!(PeerMessage {
     5 => Directory(message: Plain),
     6 => Forward { token: Plain, request: Plain },
     7 => Forwarded { token: Plain, reply: Plain },
+    10 => ReportPull { mark: Mark },
+    11 => Report { mark: Mark, replicas: Many::of(HEARTBEATS_LIMIT, admin::REPORT_LEAST, Plain) },
+    8 => Gossip(gossip: Boxed),
+    9 => Beat(beat: Plain),
 });
 
 tagged!(ClientMessage {

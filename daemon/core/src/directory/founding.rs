@@ -15,7 +15,7 @@ use std::time::Duration;
 use haystack_wire::Instant;
 use haystack_wire::ids::{ClusterId, NodeId};
 use haystack_wire::message::directory::{
-    DirectoryMessage, FoundingList, ListId, NodeInfo, Standing, Testimony,
+    DirectoryMessage, FoundingList, NodeInfo, NodeState, PartitionMap, Standing,
 };
 use haystack_wire::rng::Rng;
 use xxhash_rust::xxh3::Xxh3;
@@ -37,9 +37,9 @@ enum Phase {
     Counting { list: FoundingList, grants: BTreeSet<NodeId> },
     /// Granted the list, in this life or in an earlier one, and waits to learn what becomes of it.
     Granted { list: FoundingList },
-    /// A member of the founded cluster, with a vote.
-    Member { list: FoundingList },
-    /// Belongs to a cluster in which it has no vote.
+    /// In the cluster's node table.
+    Member { cluster: ClusterId },
+    /// Belongs to a cluster that has not admitted this process.
     Standby { cluster: ClusterId },
 }
 
@@ -69,8 +69,8 @@ pub enum Output {
     },
     /// Introduce this process to everyone again: where it stands has changed, and that is persisted.
     Announce(Standing, Option<ClusterId>),
-    /// The cluster is founded and this process is a member: start group 0 among these processes.
-    Member(FoundingList),
+    /// The cluster is founded and this process is a member: start group 0 among those who are to make it up.
+    Founded(FoundingList),
 }
 
 /// The state machine of founding for one process.
@@ -104,10 +104,12 @@ impl Founding {
         let phase = match &life.grant {
             Grant::None => Phase::Seeking,
             Grant::Granted { list, .. } => Phase::Granted { list: list.clone() },
-            Grant::Founded { list } => Phase::Standby { cluster: list.cluster },
+            Grant::Founded { list: FoundingList { cluster, .. } } | Grant::Joined { cluster } => {
+                Phase::Standby { cluster: *cluster }
+            }
         };
         let mut founding = Self {
-            me: NodeInfo { node, name: config.name.clone(), addr: config.advertise },
+            me: config.info(node),
             founders_hash: founders_hash(&config.founders),
             config: config.clone(),
             life,
@@ -157,9 +159,45 @@ impl Founding {
         self.told.1
     }
 
+    /// Whether nothing of founding or joining is open any more.
+    pub const fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Member { .. } | Phase::Standby { .. })
+    }
+
+    /// The processes that ended before this one began, in the same state directory, newest first.
+    pub fn predecessors(&self) -> Vec<NodeId> {
+        self.life.predecessors().collect()
+    }
+
+    /// Hash of the configured founders.
+    pub const fn founders_hash(&self) -> u64 {
+        self.founders_hash
+    }
+
+    /// Whether a peer said that it is a member of this process's cluster.
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.seen
+            .get(&node)
+            .is_some_and(|seen| seen.standing == Standing::Member && seen.cluster == self.told.1)
+    }
+
     /// What a peer said of where it stands.
     pub fn standing_of(&self, node: NodeId) -> Option<Standing> {
         self.seen.get(&node).map(|seen| seen.standing)
+    }
+
+    /// Another founder that goes by this one's name, or two others that share one.
+    fn namesake(&self) -> Option<String> {
+        let addrs = self.config.founders.iter().filter(|addr| **addr != self.me.addr);
+        let others = addrs.filter_map(|addr| self.seen_at(*addr)).map(|seen| &seen.info);
+        let mut names = BTreeMap::from([(&self.me.name, self.me.addr)]);
+        others.filter(|info| info.node != self.me.node).find_map(|info| {
+            let taken = names.insert(&info.name, info.addr)?;
+            Some(format!(
+                "{taken} and {} are both called `{}`: give each daemon a name of its own",
+                info.addr, info.name
+            ))
+        })
     }
 
     /// The process last seen at a founder's address, with whether its link is up.
@@ -187,7 +225,10 @@ impl Founding {
         if info.node != from || from == self.me.node {
             return;
         }
-        if self.seen.values().any(|seen| seen.succeeds.contains(&from)) {
+        // A word of a process that has ended may still be on its way. At another address its successor is none: it began
+        // in a copy of the state directory.
+        let succeeded = |seen: &Seen| seen.succeeds.contains(&from) && seen.info.addr == info.addr;
+        if self.seen.values().any(succeeded) {
             return;
         }
         // One address has one process: the one that spoke last.
@@ -236,6 +277,8 @@ impl Founding {
                 let existing = self.seen.values().find(|seen| seen.standing == Standing::Member && seen.up);
                 if let Some(cluster) = existing.and_then(|seen| seen.cluster) {
                     self.proposal = None;
+                    self.life.grant = Grant::Joined { cluster };
+                    self.save();
                     self.enter(Phase::Standby { cluster });
                 } else if self.all_founders_ready() {
                     self.grant_or_propose(now);
@@ -256,11 +299,14 @@ impl Founding {
     }
 
     fn all_founders_ready(&self) -> bool {
-        self.config.founders.iter().filter(|addr| **addr != self.me.addr).all(|addr| {
-            self.seen_at(*addr).is_some_and(|seen| {
-                seen.up && seen.standing == Standing::Founding && seen.founders_hash == self.founders_hash
+        // A daemon without founders only joins.
+        !self.config.founders.is_empty()
+            && self.namesake().is_none()
+            && self.config.founders.iter().filter(|addr| **addr != self.me.addr).all(|addr| {
+                self.seen_at(*addr).is_some_and(|seen| {
+                    seen.up && seen.standing == Standing::Founding && seen.founders_hash == self.founders_hash
+                })
             })
-        })
     }
 
     fn grant_or_propose(&mut self, now: Instant) {
@@ -284,6 +330,7 @@ impl Founding {
             proposer: self.me.node,
             cluster: ClusterId(self.rng.bytes()),
             partitions: self.config.partitions,
+            degree: self.config.replicas,
             founders,
         };
         self.life.grant = Grant::Granted { list: list.clone(), by: self.me.node };
@@ -393,130 +440,24 @@ impl Founding {
         if list.founders.iter().any(|founder| founder.node == self.me.node) {
             self.become_member(list);
         } else {
+            // A predecessor's grant was counted: this process takes its place only by admission.
             self.enter(Phase::Standby { cluster: list.cluster });
         }
     }
 
     fn become_member(&mut self, list: FoundingList) {
-        self.push(Output::Member(list.clone()));
-        self.enter(Phase::Member { list });
+        let cluster = list.cluster;
+        self.push(Output::Founded(list));
+        self.enter(Phase::Member { cluster });
     }
 
-    fn on_query(&mut self, from: NodeId, id: ListId, subject: NodeId, proposer: NodeId) {
-        if !self.life.knows(subject) {
-            return;
-        }
-        let mut founded = None;
-        let testimony = match &self.life.grant {
-            Grant::Founded { list } if list_id(list) == id => {
-                founded = Some(list.clone());
-                Testimony::Founded
-            }
-            Grant::Granted { list, by } if list_id(list) == id => {
-                if subject == proposer {
-                    // The predecessor's lists were given up at the start of this life: this one is our own.
-                    Testimony::Counting
-                } else if *by == subject {
-                    Testimony::Granted
-                } else {
-                    Testimony::Unknown
-                }
-            }
-            _ if subject == self.me.node && self.may_still_grant(id, proposer) => Testimony::Unknown,
-            _ => {
-                // Never granted here, or given up: from now on for ever.
-                if !self.life.refused.contains(&id) {
-                    self.life.refuse(id);
-                    self.save();
-                }
-                Testimony::Dead
-            }
-        };
-        self.send(from, DirectoryMessage::Testify { list: id, subject, testimony, founded });
-    }
-
-    /// Whether this very process may yet grant the list: then it would be rash to kill it.
-    fn may_still_grant(&self, list: ListId, proposer: NodeId) -> bool {
-        self.phase == Phase::Seeking
-            && !self.life.refused.contains(&list)
-            && self.seen.get(&proposer).is_some_and(|seen| seen.up)
-    }
-
-    fn on_testify(
-        &mut self,
-        now: Instant,
-        id: ListId,
-        subject: NodeId,
-        testimony: Testimony,
-        founded: Option<FoundingList>,
-    ) {
-        if testimony == Testimony::Dead && self.proposal.as_ref().is_some_and(|list| list_id(list) == id) {
-            self.proposal = None;
-        }
-        let Phase::Granted { list } = &self.phase else { return };
-        if list_id(list) != id || !list.founders.iter().any(|founder| founder.node == subject) {
-            return;
-        }
-        match (testimony, founded) {
-            (Testimony::Founded, Some(founded)) if founded == *list => self.on_founded(founded),
-            (Testimony::Dead, _) => {
-                self.drop_grant(id);
-                self.reconsider(now);
-            }
-            _ => {}
-        }
-    }
-
-    /// The proposer gives its list up: persisted first, told afterwards.
-    fn give_up(&mut self, list: FoundingList) {
-        let id = list_id(&list);
-        self.drop_grant(id);
-        let dead = DirectoryMessage::Testify {
-            list: id,
-            subject: self.me.node,
-            testimony: Testimony::Dead,
-            founded: None,
-        };
-        self.tell_all(&list, &dead);
-    }
-
-    fn drop_grant(&mut self, list: ListId) {
-        self.life.grant = Grant::None;
-        self.life.refuse(list);
-        self.save();
-        self.enter(Phase::Seeking);
-    }
-
-    /// An administrator gives up the cluster of the life file and its data.
-    ///
-    /// # Errors
-    /// If there is nothing to give up or a member of the cluster answers; the error says what to do.
-    pub fn abandon(&mut self, now: Instant) -> Result<String, String> {
-        match &self.phase {
-            Phase::Member { .. } => {
-                Err("this daemon is a member of a living cluster: nothing to abandon".to_owned())
-            }
-            Phase::Standby { cluster } if self.members_in_sight(*cluster) > 0 => Err(format!(
-                "cluster {} lives: {} of its members answer. Stop them first if its data is really to be given up",
-                cluster.short(),
-                self.members_in_sight(*cluster)
-            )),
-            Phase::Seeking | Phase::Counting { .. } => {
-                Ok("there is no old data here; the daemon founds as soon as all founders are ready"
-                    .to_owned())
-            }
-            Phase::Standby { .. } | Phase::Granted { .. } => {
-                if let Grant::Founded { list } | Grant::Granted { list, .. } = &self.life.grant {
-                    let list = list_id(list);
-                    self.life.refuse(list);
-                }
-                self.life.grant = Grant::None;
-                self.save();
-                self.enter(Phase::Seeking);
-                self.reconsider(now);
-                Ok("the old cluster is given up here; it founds anew once every founder gave it up"
-                    .to_owned())
-            }
+    /// The cluster's map was read: whoever it lists is a member.
+    pub fn on_map(&mut self, map: &PartitionMap) {
+        if let Phase::Standby { cluster } = self.phase
+            && cluster == map.cluster
+            && map.record(self.me.node).is_some_and(|record| record.state != NodeState::Gone)
+        {
+            self.enter(Phase::Member { cluster });
         }
     }
 
@@ -552,8 +493,7 @@ impl Founding {
 
     /// When `handle_timeout` is due: only while something is unsettled.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let settled = matches!(self.phase, Phase::Member { .. } | Phase::Standby { .. });
-        (!settled).then_some(self.next_query)
+        (!self.is_settled()).then_some(self.next_query)
     }
 
     /// The life file's next contents with their number, if they changed.
@@ -609,7 +549,7 @@ impl Founding {
 /// What a phase looks like from outside.
 const fn told(phase: &Phase) -> (Standing, Option<ClusterId>) {
     match phase {
-        Phase::Member { list } => (Standing::Member, Some(list.cluster)),
+        Phase::Member { cluster } => (Standing::Member, Some(*cluster)),
         Phase::Standby { cluster } => (Standing::Standby, Some(*cluster)),
         Phase::Seeking | Phase::Counting { .. } | Phase::Granted { .. } => (Standing::Founding, None),
     }
@@ -626,6 +566,7 @@ fn founders_hash(founders: &[SocketAddr]) -> u64 {
     hash.digest()
 }
 
+mod testimony;
 mod words;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use haystack_wire::codec::{Decode, DecodeError, Encode, Reader, put_bytes, put_varint};
-use haystack_wire::ids::NodeId;
+use haystack_wire::ids::{ClusterId, NodeId};
 use haystack_wire::message::directory::{FoundingList, ListId, NAME_LIMIT, SUCCEEDS_LIMIT};
 use thiserror::Error;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -55,6 +55,22 @@ pub enum Grant {
         /// The list.
         list: FoundingList,
     },
+    /// A cluster that others founded was found, and asked for admission.
+    Joined {
+        /// The cluster.
+        cluster: ClusterId,
+    },
+}
+
+impl Grant {
+    /// The cluster that this process, or one before it here, belongs to.
+    pub const fn cluster(&self) -> Option<ClusterId> {
+        match self {
+            Self::None | Self::Granted { .. } => None,
+            Self::Founded { list } => Some(list.cluster),
+            Self::Joined { cluster } => Some(*cluster),
+        }
+    }
 }
 
 /// The contents of `state_dir/life`.
@@ -122,6 +138,10 @@ impl Life {
                 out.put_u8(2);
                 list.encode(&mut out);
             }
+            Grant::Joined { cluster } => {
+                out.put_u8(3);
+                cluster.encode(&mut out);
+            }
         }
         put_varint(&mut out, self.refused.len() as u64);
         self.refused.iter().for_each(|list| out.put_u64(list.0));
@@ -155,6 +175,7 @@ impl Life {
                 by: NodeId(reader.array("granted by")?),
             },
             2 => Grant::Founded { list: FoundingList::decode(&mut reader)? },
+            3 => Grant::Joined { cluster: ClusterId::decode(&mut reader)? },
             _ => return Err(LifeError::Damaged("grant")),
         };
         let count = reader.size(REFUSED_LIMIT, "refused")?;

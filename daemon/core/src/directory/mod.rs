@@ -1,5 +1,6 @@
 //! The directory: how a cluster comes to be, and who serves what in it.
 
+pub mod coordinator;
 pub mod founding;
 pub mod life;
 pub mod machine;

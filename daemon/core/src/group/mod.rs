@@ -26,6 +26,8 @@ use haystack_wire::rng::Rng;
 
 use crate::broadcast::{self, Broadcast, Role};
 use crate::config::Config;
+use crate::directory::machine::{DirectoryCommand, DirectoryMachine};
+use crate::directory::placement::directory_replicas;
 use crate::election::{self, Election};
 use crate::mutation::{Mutations, mutated};
 use crate::store::{Activity, Admission, Limits, Pending, Store};
@@ -167,11 +169,11 @@ pub struct Founded {
 }
 
 impl Group {
-    /// Group 0 of a cluster that `list` founds.
+    /// Group 0 of a cluster that `list` founds: of those founders that [`directory_replicas`] picks.
     pub fn directory(config: &Config, me: NodeId, list: &FoundingList, now: Instant, rng: Rng) -> Self {
         let founded = Founded {
             id: GroupId::DIRECTORY,
-            replicas: list.founders.iter().map(|founder| founder.node).collect(),
+            replicas: directory_replicas(list),
             epoch: Epoch(0),
             history: HistoryId(0),
         };
@@ -297,6 +299,22 @@ impl Group {
             Machine::Directory { machine, .. } => machine.map(),
             Machine::Data(_) => None,
         }
+    }
+
+    /// The directory's state, if this is the directory and this replica is the coordinator in office: it leads, and
+    /// everything that its predecessors may have decided is applied.
+    pub fn in_office(&self) -> Option<(Ballot, &DirectoryMachine)> {
+        let Machine::Directory { machine, .. } = &self.machine else { return None };
+        let Role::Leader { ballot, ready: true } = self.broadcast.role() else { return None };
+        let settled = self.broadcast.read_floor().is_some_and(|floor| self.broadcast.applied() >= floor);
+        (settled && machine.map().is_some()).then_some((ballot, machine))
+    }
+
+    /// Proposes a command of the directory. One that is refused for lack of room is proposed again by whoever judged
+    /// it needed.
+    pub fn propose_directory(&mut self, command: &DirectoryCommand) {
+        let entry = Entry { kind: EntryKind::Command, body: command.to_bytes() };
+        let _ = self.broadcast.propose(entry);
     }
 
     /// Whether this replica leads and may propose.

@@ -12,8 +12,8 @@ use haystack_wire::message::client::{Outcome, Refusal, Reply, Request, RequestBo
 use haystack_wire::message::{ClientMessage, ForwardToken, PeerMessage, ServerMessage};
 use slog::warn;
 
-use super::Node;
-use crate::group::{Handled, Origin};
+use super::{Node, relay};
+use crate::group::{Group, Handled, Origin};
 
 impl Node {
     pub(super) fn on_client_message(&mut self, now: Instant, link: LinkId, rights: Rights, message: &Bytes) {
@@ -26,6 +26,7 @@ impl Node {
                 let map = self.map.clone().filter(|map| map.epoch > held);
                 self.send_server(now, link, &ServerMessage::Map { id, map });
             }
+            Ok(ClientMessage::Admin { id, request: AdminRequest::Status }) => self.gather(now, link, id),
             Ok(ClientMessage::Admin { id, request }) => {
                 let reply = self.on_admin(now, rights, &request);
                 self.send_server(now, link, &ServerMessage::Admin { id, reply });
@@ -37,7 +38,8 @@ impl Node {
         }
     }
 
-    /// A request, from a client of ours or forwarded; a forwarded one is never forwarded again.
+    /// A request, from a client of ours or forwarded. A forwarded one is forwarded once more at most, and only to a
+    /// leader that this node hears.
     pub(super) fn on_request(&mut self, now: Instant, origin: Origin, rights: Rights, request: &Request) {
         let (id, group_id) = (request.id, request.group);
         let leader = match self.groups.get_mut(&group_id) {
@@ -54,16 +56,21 @@ impl Node {
             None => self.any_replica(now, group_id),
         };
         let hint = self.hint(group_id, leader);
-        let refusal = match (origin.token, leader) {
-            (None, Some(leader)) if may(rights, request) => {
-                match self.forward(now, origin, leader, request) {
+        let reached = leader.filter(|leader| self.answers(now, *leader));
+        let to = match origin.token {
+            None => reached.or_else(|| self.other_replica(now, group_id)).or(leader),
+            Some(token) => reached.filter(|_| relay::may_go_on(token)),
+        };
+        let refusal = match to {
+            Some(to) if origin.token.is_some() || may(rights, request) => {
+                match self.forward(now, origin, to, request) {
                     Ok(()) => return,
                     Err(refusal) => refusal,
                 }
             }
-            (None, Some(_)) => Refusal::Forbidden,
-            (Some(_), Some(_)) => Refusal::NotLeader,
-            (_, None) => Refusal::NotReady,
+            Some(_) => Refusal::Forbidden,
+            None if leader.is_some() => Refusal::NotLeader,
+            None => Refusal::NotReady,
         };
         self.send_reply(now, origin, Reply { id, hint: Some(hint), outcome: Outcome::Refused(refusal) });
     }
@@ -76,9 +83,15 @@ impl Node {
     /// preferred leader first. A link alone says
     /// nothing, since it outlives its process.
     fn any_replica(&self, now: Instant, group: GroupId) -> Option<NodeId> {
-        let partition = self.map.as_ref()?.partitions.iter().find(|partition| partition.group == group)?;
-        let named = self.routes.get(&group).copied().filter(|node| self.hears(now, *node));
-        named.or_else(|| partition.replicas.iter().copied().find(|node| self.hears(now, *node)))
+        let replicas = self.map.as_ref()?.replicas_of(group)?;
+        let named = self.routes.get(&group).copied().filter(|node| self.answers(now, *node));
+        named.or_else(|| replicas.iter().copied().find(|node| self.answers(now, *node)))
+    }
+
+    /// Another replica that answers: perhaps it reaches a leader that this node does not.
+    fn other_replica(&self, now: Instant, group: GroupId) -> Option<NodeId> {
+        let replicas = self.map.as_ref()?.replicas_of(group)?;
+        replicas.iter().copied().find(|node| *node != self.id() && self.answers(now, *node))
     }
 
     fn forward(
@@ -89,7 +102,10 @@ impl Node {
         request: &Request,
     ) -> Result<(), Refusal> {
         let Some(link) = self.endpoint.link_to(to) else { return Err(Refusal::NotLeader) };
-        let token = ForwardToken(origin.link.0);
+        let token = match origin.token {
+            None => ForwardToken(origin.link.0),
+            Some(token) => self.relays.open(origin.link, token),
+        };
         let bytes = self.outbox.encode(&PeerMessage::Forward { token, request: request.clone() });
         // A full link took nothing: the refusal is definite.
         self.endpoint.send(now, link, Class::Client, bytes).map_err(|_| Refusal::Overloaded)?;
@@ -109,7 +125,7 @@ impl Node {
         }
     }
 
-    /// The answer to a request that this node forwarded goes to the client that asked, if it is still there.
+    /// The answer to a request that this node forwarded goes to whoever sent that, if it is still there.
     pub(super) fn on_forwarded(&mut self, now: Instant, token: ForwardToken, reply: Reply) {
         if let Some(RouteHint { group, leader: Some(leader), .. }) = reply.hint
             && self
@@ -119,21 +135,31 @@ impl Node {
         {
             self.routes.insert(group, leader);
         }
+        if !relay::may_go_on(token) {
+            if let Some((link, token)) = self.relays.close(token) {
+                self.send_reply(now, Origin { link, token: Some(token) }, reply);
+            }
+            return;
+        }
         self.send_server(now, LinkId(token.0), &ServerMessage::Reply(reply));
     }
 
-    fn send_server(&mut self, now: Instant, link: LinkId, message: &ServerMessage) {
+    pub(super) fn send_server(&mut self, now: Instant, link: LinkId, message: &ServerMessage) {
         let bytes = self.outbox.encode(message);
         if self.endpoint.send(now, link, Class::Client, bytes).is_err() {
             self.stats.drop_reply += 1;
         }
     }
 
-    fn on_admin(&mut self, now: Instant, rights: Rights, request: &AdminRequest) -> AdminReply {
+    pub(super) fn on_admin(&mut self, now: Instant, rights: Rights, request: &AdminRequest) -> AdminReply {
         match request {
             AdminRequest::Status => AdminReply::Status(Box::new(self.status(now))),
+            AdminRequest::Events { from } => AdminReply::Events(self.feed.from(now, *from)),
             AdminRequest::AbandonOldData if !rights.admin => {
                 AdminReply::Refused("this key has no right to administer the cluster".to_owned())
+            }
+            AdminRequest::AbandonOldData if let Some(why) = self.holds_what_is_left() => {
+                AdminReply::Refused(why)
             }
             AdminRequest::AbandonOldData => match self.founding.abandon(now) {
                 Ok(done) => {
@@ -144,6 +170,24 @@ impl Node {
                 Err(why) => AdminReply::Refused(why),
             },
         }
+    }
+}
+
+impl Node {
+    /// Groups here of which no majority answers are as good as lost, but only an administrator can know whether for
+    /// good, and this process must end before it can be part of anything new.
+    fn holds_what_is_left(&self) -> Option<String> {
+        let silent = |group: &&Group| group.live() < group.replicas().len() / 2 + 1;
+        let all = self.groups.len();
+        let lost = self.groups.values().filter(silent).count();
+        (lost > 0).then(|| {
+            format!(
+                "this daemon holds its part of the cluster's data, and of {lost} of its {all} partitions no majority of \
+                 replicas answers. If the other daemons are only cut off, nothing is lost: let them reach each other. If \
+                 they are gone for good, so is the data of these partitions, and nothing brings it back: then first stop \
+                 or restart this daemon and all others of the cluster that still run, and ask again"
+            )
+        })
     }
 }
 

@@ -2,12 +2,18 @@
 
 mod buggify;
 mod client;
+mod feed;
+mod gather;
+mod map;
+mod membership;
 mod outbox;
 mod peer;
+mod relay;
 mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -15,28 +21,40 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId};
+use haystack_wire::ids::{Ballot, ClusterId, Epoch, GroupId, LinkEnd, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
+use haystack_wire::message::admin::ClusterEvent;
 use haystack_wire::message::directory::{PartitionMap, Standing};
+use haystack_wire::message::membership::Beacon;
 use haystack_wire::rng::Rng;
 use slog::{Logger, info, o};
 
 use crate::config::Config;
+use crate::directory::coordinator::Coordinator;
 use crate::directory::founding::{self, Founding};
-use crate::directory::life::Life;
-use crate::group::{Founded, Group, Out, Sink};
+use crate::directory::placement::directory_replicas;
+use crate::group::{Group, Out, Sink};
+use crate::membership::detector::{Detector, DetectorTiming};
+use crate::membership::swim::{Conflict, Swim};
 use crate::stats::Stats;
-use crate::store;
 pub use buggify::Buggify;
 use buggify::Gremlin;
+use feed::Feed;
+use gather::Gather;
 use outbox::Outbox;
+pub use timers::Source as Wakeup;
 use timers::{Source, Timers};
+pub use types::{Command, Event, Identity, Lsn, Outlook, Record, Rejected};
 
 /// A stopping node waits so long for others to take its leadership over.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// How often a node without a map, or whose peer may have a newer one, asks for it.
 const MAP_PULL_PERIOD: Duration = Duration::from_secs(1);
+/// How soon a member without any map asks again.
+const FIRST_MAP_PULL_PERIOD: Duration = Duration::from_millis(200);
+/// Conflicts that are kept to be told; each needs an administrator.
+const CONFLICTS_LIMIT: usize = 16;
 /// How often a node lets those hear from it that share no group with it, so that both know who is there: thrice within
 /// the time after which a silent process counts as gone.
 const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_millis(300);
@@ -44,101 +62,6 @@ const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_millis(300);
 const DATAGRAMS_WAITING: usize = 320;
 /// A process that its successor declares dead must have been silent for so long since the successor came.
 const SUCCESSION_SILENCE: Duration = Duration::from_secs(2);
-
-/// Who this process is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// New for every life in memory mode.
-    pub node: NodeId,
-    /// 0 in memory mode.
-    pub boot: Boot,
-    /// The life file, in which this life has begun.
-    pub life: Life,
-}
-
-/// Number of a record to persist.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lsn(pub u64);
-
-/// What must be on disk before the node speaks of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// The whole new contents of the life file.
-    Life {
-        /// The record's number, to be handed to [`Node::handle_persisted`].
-        lsn: Lsn,
-        /// The contents.
-        bytes: Vec<u8>,
-    },
-}
-
-/// What the operator of the process wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Hand leadership over, then say [`Event::Stopped`].
-    Stop,
-}
-
-/// Why a command is not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// The node is stopping already.
-    #[error("the daemon is stopping already")]
-    Stopping,
-}
-
-/// Why the node wants to be woken.
-pub use timers::Source as Wakeup;
-
-/// What the node has to tell its driver. Nothing depends on its being heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Every group has a leader that answers: the node serves.
-    Ready,
-    /// Some group has no leader that answers any more.
-    NotReady,
-    /// Where the node stands and what it waits for changed.
-    Standing {
-        /// Where it stands.
-        standing: Standing,
-        /// What it waits for; empty for a member.
-        waits_for: String,
-    },
-    /// A process is linked, or its link ended.
-    Peer {
-        /// The process.
-        node: NodeId,
-        /// Where it is.
-        addr: SocketAddr,
-        /// Whether it came or went.
-        up: bool,
-    },
-    /// A group's trusted leader changed.
-    Leader {
-        /// The group.
-        group: GroupId,
-        /// The leader's ballot, if one answers.
-        leader: Option<Ballot>,
-    },
-    /// An entry was applied; only with `Config::observe`.
-    Applied {
-        /// The group.
-        group: GroupId,
-        /// The entry's position.
-        index: LogIndex,
-        /// Chained hash of the log up to and with the entry.
-        chain: u64,
-        /// Digest of the state after it.
-        digest: u128,
-        /// The entry's body.
-        body: Bytes,
-    },
-    /// Leadership is handed over, or nobody took it in time: the process may end.
-    Stopped {
-        /// Whether data is lost if one more daemon stops.
-        last_majority: bool,
-    },
-}
 
 /// One datagram to send: the buffer handed to [`Node::poll_transmit`] holds it.
 pub type Transmission = Transmit;
@@ -150,6 +73,8 @@ struct Remote {
     role: Role,
     /// Where it was when the link came up.
     addr: SocketAddr,
+    /// When it was last heard, as far as the detectors were told.
+    heard: Instant,
 }
 
 /// A whole node.
@@ -172,8 +97,23 @@ pub struct Node {
     founding: Founding,
     groups: BTreeMap<GroupId, Group>,
     map: Option<PartitionMap>,
+    /// The cluster for which `swim` gossips.
+    gossips: Option<ClusterId>,
+    swim: Option<Swim>,
+    detector: Detector,
+    office: Coordinator,
+    beacon: Beacon,
+    /// Addresses that the links keep dialling.
+    dialled: BTreeSet<SocketAddr>,
+    /// Processes that have left or are proven to have ended, until the directory knows.
+    ended: BTreeSet<NodeId>,
+    /// What two processes claim that only one can have, in words.
+    conflicts: BTreeMap<Conflict, String>,
+    gather: Gather,
+    feed: Feed,
     /// Leaders that answers to forwarded requests named, for groups of which this node has no replica.
     routes: BTreeMap<GroupId, NodeId>,
+    relays: relay::Relays,
     sink: Sink,
     outbox: Outbox,
     /// Groups that may have something to flush.
@@ -185,6 +125,8 @@ pub struct Node {
     unintroduced: BTreeSet<LinkId>,
     leaderless: BTreeSet<GroupId>,
     ready: bool,
+    /// Whether founding, membership or detector was told something since they were last asked what they want.
+    unsettled: bool,
     stopping: Option<Instant>,
     stopped: bool,
     /// Where this node stands and what it waits for, as last told.
@@ -224,7 +166,18 @@ impl Node {
             founding,
             groups: BTreeMap::new(),
             map: None,
+            gossips: None,
+            swim: None,
+            detector: Detector::new(DetectorTiming::default(), now),
+            office: Coordinator::new(config.repair_after),
+            beacon: Beacon::default(),
+            dialled: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            conflicts: BTreeMap::new(),
+            gather: Gather::default(),
+            feed: Feed::default(),
             routes: BTreeMap::new(),
+            relays: relay::Relays::default(),
             sink: Sink::new(),
             outbox,
             dirty: BTreeSet::new(),
@@ -233,6 +186,7 @@ impl Node {
             unintroduced: BTreeSet::new(),
             leaderless: BTreeSet::new(),
             ready: false,
+            unsettled: false,
             stopping: None,
             stopped: false,
             word: (Standing::Founding, String::new()),
@@ -240,11 +194,9 @@ impl Node {
             stats: Stats::default(),
             config,
         };
-        for addr in node.config.founders.clone() {
-            if addr != node.config.advertise {
-                node.endpoint.connect(now, addr);
-            }
-        }
+        // Who begins with a cluster in its life file belongs to it from now on; nothing else announces that.
+        node.note_cluster(now);
+        node.wire_up(now);
         node.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
         node.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));
         node.settle(now);
@@ -312,6 +264,9 @@ impl Node {
                 }
                 Source::Map => self.pull_map(now),
                 Source::SignOfLife => self.give_signs_of_life(now),
+                Source::Members | Source::Detector => self.tick_members(now),
+                Source::Office => self.hold_office(now),
+                Source::Gather => self.end_gather(now, true),
                 Source::Links | Source::Stop => {}
             }
             self.settle(now);
@@ -376,12 +331,18 @@ impl Node {
 
     /// Everything that this turn produced goes into the links, as few messages as possible.
     fn flush(&mut self, now: Instant) {
-        while let Some(id) = self.dirty.pop_first() {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.flush(now, &mut self.sink);
-                self.timers.set(Source::Group(id), group.poll_timeout());
+        loop {
+            while let Some(id) = self.dirty.pop_first() {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.flush(now, &mut self.sink);
+                    self.timers.set(Source::Group(id), group.poll_timeout());
+                }
+                self.drain_sink(now);
             }
-            self.drain_sink(now);
+            if !core::mem::take(&mut self.unsettled) {
+                break;
+            }
+            self.settle(now);
         }
         self.outbox.flush(now, &mut self.endpoint, &mut self.stats);
     }
@@ -395,9 +356,13 @@ impl Node {
                     self.on_message(now, link, &message);
                 }
                 LinkEvent::Writable { link, .. } => self.on_writable(now, link),
+                LinkEvent::Gossip { from, sender, message } => self.on_gossip(now, from, sender, &message),
             }
         }
-        self.settle(now);
+        // Most of what comes is of groups, and wants nothing of the parts that are settled here.
+        if core::mem::take(&mut self.unsettled) {
+            self.settle(now);
+        }
     }
 
     fn on_message(&mut self, now: Instant, link: LinkId, message: &Bytes) {
@@ -413,8 +378,10 @@ impl Node {
     }
 
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
-        self.links.insert(link, Remote { node, role, addr });
+        self.links.insert(link, Remote { node, role, addr, heard: Instant::ZERO });
         if role == Role::Peer {
+            self.unsettled = true;
+            self.detector.restarted(now, node);
             self.introduce(now, link);
             self.events.push_back(Event::Peer { node, addr, up: true });
             info!(self.log, "peer is up"; "peer" => node.short(), "addr" => %addr);
@@ -440,6 +407,7 @@ impl Node {
         let Some(remote) = self.links.remove(&link) else { return };
         self.unintroduced.remove(&link);
         if remote.role == Role::Peer {
+            self.unsettled = true;
             self.founding.on_down(node);
             self.events.push_back(Event::Peer { node, addr: remote.addr, up: false });
             info!(self.log, "peer is gone"; "peer" => node.short());
@@ -451,13 +419,13 @@ impl Node {
         loop {
             if let Some(output) = self.founding.poll_output() {
                 self.on_founding(now, output);
-            } else if self.sink.is_empty() {
+            } else if !self.drain_members(now) && self.sink.is_empty() {
                 break;
             }
             self.drain_sink(now);
         }
         self.timers.set(Source::Founding, self.founding.poll_timeout());
-        let word = (self.founding.standing(), self.founding.waits_for());
+        let word = (self.founding.standing(), self.waits_for());
         // A member that is not on disk as one yet waits for nobody, but is none either.
         let settled = word.0 == Standing::Member || !word.1.is_empty();
         if settled && word != self.word {
@@ -471,14 +439,18 @@ impl Node {
         match output {
             founding::Output::Send { to, message } => self.send_directory(now, to, message),
             founding::Output::Announce(..) => {
+                self.note_cluster(now);
                 let peers: Vec<LinkId> = self.peer_links().collect();
                 peers.into_iter().for_each(|link| self.introduce(now, link));
             }
-            founding::Output::Member(list) => {
+            founding::Output::Founded(list) => {
                 info!(self.log, "cluster founded"; "cluster" => list.cluster.short());
-                let rng = self.rng.fork();
-                let group = Group::directory(&self.config, self.id(), &list, now, rng);
-                self.add_group(group);
+                if directory_replicas(&list).contains(&self.id()) {
+                    let rng = self.rng.fork();
+                    self.add_group(Group::directory(&self.config, self.id(), &list, now, rng));
+                    self.timers.set(Source::Office, Some(now));
+                }
+                self.timers.set(Source::Map, Some(now + FIRST_MAP_PULL_PERIOD));
             }
         }
     }
@@ -502,7 +474,7 @@ impl Node {
                 }
                 Out::Heartbeat { to, heartbeat, urgent } => self.outbox.heartbeat(to, heartbeat, urgent),
                 Out::Reply { origin, reply } => self.send_reply(now, origin, reply),
-                Out::Leader(group, leader) => self.on_leader(group, leader),
+                Out::Leader(group, leader) => self.on_leader(now, group, leader),
                 Out::Map => self.on_map_decided(now),
                 Out::Applied { group, index, chain, digest, body } => {
                     self.events.push_back(Event::Applied { group, index, chain, digest, body });
@@ -511,59 +483,15 @@ impl Node {
         }
     }
 
-    fn on_leader(&mut self, group: GroupId, leader: Option<Ballot>) {
+    fn on_leader(&mut self, now: Instant, group: GroupId, leader: Option<Ballot>) {
         self.events.push_back(Event::Leader { group, leader });
+        self.feed.note(now, ClusterEvent::Leader { group, leader });
         if leader.is_some() {
             self.leaderless.remove(&group);
         } else {
             self.leaderless.insert(group);
         }
         self.note_readiness();
-    }
-
-    fn note_readiness(&mut self) {
-        let ready = self.map.is_some() && !self.groups.is_empty() && self.leaderless.is_empty();
-        if ready != self.ready {
-            self.ready = ready;
-            self.events.push_back(if ready { Event::Ready } else { Event::NotReady });
-        }
-    }
-
-    /// Group 0 has decided a map: every group that it gives this node starts from it.
-    fn on_map_decided(&mut self, now: Instant) {
-        let Some(map) = self.groups.get(&GroupId::DIRECTORY).and_then(Group::map).cloned() else { return };
-        for partition in &map.partitions {
-            if self.groups.contains_key(&partition.group) || !partition.replicas.contains(&self.id()) {
-                continue;
-            }
-            let limits = store::Limits {
-                value: self.config.value_limit,
-                memory: self.config.memory_limit / map.partitions.len() as u64,
-                mutations: self.config.mutations,
-                ..store::Limits::default()
-            };
-            let slots = (partition.first, partition.last);
-            let founded = Founded {
-                id: partition.group,
-                replicas: partition.replicas.clone(),
-                epoch: map.epoch,
-                history: map.history,
-            };
-            let rng = self.rng.fork();
-            let group = Group::data(&self.config, self.id(), founded, slots, limits, now, rng);
-            self.add_group(group);
-        }
-        if let Some(directory) = self.groups.get_mut(&GroupId::DIRECTORY) {
-            directory.set_epoch(map.epoch);
-        }
-        self.adopt_map(map);
-    }
-
-    fn adopt_map(&mut self, map: PartitionMap) {
-        if self.map.as_ref().is_none_or(|held| held.epoch < map.epoch) {
-            self.map = Some(map);
-            self.note_readiness();
-        }
     }
 
     fn epoch(&self) -> Epoch {
@@ -580,10 +508,14 @@ impl Node {
         }
         self.stopped = true;
         self.timers.set(Source::Stop, None);
-        // Without this node so many are left; one fewer must still be a majority.
-        let last_majority =
-            self.groups.values().any(|group| group.live().saturating_sub(2) < group.replicas().len() / 2 + 1);
-        self.events.push_back(Event::Stopped { last_majority });
+        // Leadership is handed over: from now on the others need not find out that nobody is here.
+        if let Some(swim) = &mut self.swim {
+            swim.leave(now);
+        }
+        self.settle(now);
+        let outlook = |group: &Group| Outlook::of(group.replicas().len(), group.live());
+        let groups = self.groups.iter().map(|(id, group)| (*id, outlook(group))).collect();
+        self.events.push_back(Event::Stopped { groups });
     }
 }
 

@@ -1,10 +1,12 @@
 //! Other daemons: introductions, groups' messages, the map.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::codec::decode_whole;
 use haystack_wire::frame::Class;
-use haystack_wire::ids::NodeId;
+use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::keys::{Rights, Role};
 use haystack_wire::link::LinkId;
 use haystack_wire::message::PeerMessage;
@@ -12,7 +14,7 @@ use haystack_wire::message::directory::{DirectoryMessage, Standing};
 use slog::info;
 
 use super::timers::Source;
-use super::{MAP_PULL_PERIOD, Node, SIGN_OF_LIFE_PERIOD, SUCCESSION_SILENCE};
+use super::{FIRST_MAP_PULL_PERIOD, MAP_PULL_PERIOD, Node, SIGN_OF_LIFE_PERIOD, SUCCESSION_SILENCE};
 use crate::group::Origin;
 
 impl Node {
@@ -66,6 +68,19 @@ impl Node {
                 self.on_request(now, Origin { link, token: Some(token) }, Rights::ALL, &request);
             }
             PeerMessage::Forwarded { token, reply } => self.on_forwarded(now, token, reply),
+            PeerMessage::Gossip(gossip) if gossip.from == from => {
+                if let Some(remote) = self.endpoint.remote(link) {
+                    self.take_gossip(now, remote.addr, *gossip);
+                }
+            }
+            // Nobody speaks for another on its own link.
+            PeerMessage::Gossip(_) => self.stats.drop_stranger += 1,
+            PeerMessage::Beat(beat) => {
+                self.unsettled = true;
+                self.detector.handle(now, from, beat);
+            }
+            PeerMessage::ReportPull { mark } => self.on_report_pull(now, link, mark),
+            PeerMessage::Report { mark, replicas } => self.on_report(now, from, mark, replicas),
         }
         self.drain_sink(now);
     }
@@ -89,8 +104,8 @@ impl Node {
             DirectoryMessage::Map(map) => {
                 // Only one who has no replica of the directory learns the map this way.
                 let ours = self.founding.cluster() == Some(map.cluster);
-                if ours && self.standing() == Standing::Standby && map.validate().is_ok() {
-                    self.adopt_map(map);
+                if ours && !self.groups.contains_key(&GroupId::DIRECTORY) {
+                    self.adopt_map(now, map);
                 }
             }
             other => self.founding.on_message(now, from, other),
@@ -147,15 +162,16 @@ impl Node {
         let _ = super::outbox::send(now, &mut self.endpoint, &mut self.stats, to, Class::Broadcast, bytes);
     }
 
-    /// An empty heartbeat message to all that no group's heartbeats go to. Fair-loss, so that nothing piles up before
-    /// a dead link.
+    /// An empty heartbeat message to all that the failure detector does not watch. Fair-loss, so that nothing piles up
+    /// before a dead link.
     pub(super) fn give_signs_of_life(&mut self, now: Instant) {
         self.timers.set(Source::SignOfLife, Some(now + SIGN_OF_LIFE_PERIOD));
         let bytes = self.outbox.encode(&PeerMessage::Heartbeats(Vec::new()));
+        let watched: BTreeSet<NodeId> = self.detector.peers().collect();
         let peers: Vec<_> =
             self.peer_links().filter_map(|link| Some((link, self.links.get(&link)?.node))).collect();
         for (link, node) in peers {
-            if !self.groups.values().any(|group| group.replicas().contains(&node)) {
+            if !watched.contains(&node) {
                 let _ = self.endpoint.send_datagram(now, link, bytes.clone());
             }
             // A link outlives its process: founding must not take the one for the other.
@@ -164,20 +180,18 @@ impl Node {
         self.settle(now);
     }
 
-    /// Asks a member for the map, and looks after processes that were declared dead.
+    /// Asks a member for the map if this one may be old, and looks after processes that were declared dead.
     pub(super) fn pull_map(&mut self, now: Instant) {
-        self.timers.set(Source::Map, Some(now + MAP_PULL_PERIOD));
+        let period = if self.map.is_none() && self.founding.cluster().is_some() {
+            FIRST_MAP_PULL_PERIOD
+        } else {
+            MAP_PULL_PERIOD
+        };
+        self.timers.set(Source::Map, Some(now + period));
         self.end_predecessors(now);
-        if self.standing() == Standing::Standby {
-            let held = self.epoch();
-            let member = self
-                .links
-                .values()
-                .map(|remote| remote.node)
-                .find(|node| self.founding.standing_of(*node) == Some(Standing::Member));
-            if let Some(member) = member {
-                self.send_directory(now, member, DirectoryMessage::MapPull { held });
-            }
+        let behind = self.map.is_none() || self.beacon.epoch > self.epoch();
+        if behind && self.founding.cluster().is_some() && !self.groups.contains_key(&GroupId::DIRECTORY) {
+            self.pull_map_from(now, None);
         }
     }
 }

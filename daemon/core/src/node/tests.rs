@@ -1,6 +1,13 @@
 //! Whole nodes on a perfect network, where what is held is about several of their parts at once.
 
+use haystack_wire::ids::Boot;
+use haystack_wire::keys::Rights;
+use haystack_wire::message::admin::{AdminReply, AdminRequest};
+use haystack_wire::message::directory::NodeState;
+use haystack_wire::message::membership::MemberState;
+
 use super::*;
+use crate::directory::life::Life;
 
 const TURN: Duration = Duration::from_millis(10);
 
@@ -17,20 +24,57 @@ fn addr(at: usize) -> SocketAddr {
 impl World {
     /// The first `count` of three founders.
     fn new(count: usize) -> Self {
-        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: vec![Vec::new(); count] };
+        Self::founders(count, 3, 2)
+    }
+
+    /// The first `count` of `all` founders.
+    fn founders(count: usize, all: usize, partitions: u32) -> Self {
+        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new() };
         for at in 0..count {
-            let name = format!("n{at}");
-            let mut config = Config::new(&name, addr(at), (0..3).map(addr).collect());
-            config.partitions = 2;
-            let node = NodeId([at as u8 + 1; 16]);
-            let mut life = Life::fresh(&name);
-            life.begin(node);
-            let identity = Identity { node, boot: Boot::default(), life };
-            let log = Logger::root(slog::Discard, o!());
-            let rng = Rng::from_u64(at as u64);
-            world.nodes.push(Some(Node::new(config, identity, world.now, rng, log)));
+            let mut config = Config::new(&format!("n{at}"), addr(at), (0..all).map(addr).collect());
+            config.partitions = partitions;
+            world.add(config, &[]);
         }
         world
+    }
+
+    /// A process that succeeds others in its state directory.
+    fn add(&mut self, config: Config, predecessors: &[NodeId]) -> usize {
+        let life = Life::fresh(&config.name);
+        self.add_to(life, config, predecessors)
+    }
+
+    fn add_to(&mut self, mut life: Life, config: Config, predecessors: &[NodeId]) -> usize {
+        let at = self.nodes.len();
+        let node = NodeId([at as u8 + 1; 16]);
+        predecessors.iter().for_each(|node| life.begin(*node));
+        life.begin(node);
+        let identity = Identity { node, boot: Boot::default(), life };
+        let log = Logger::root(slog::Discard, o!());
+        self.nodes.push(Some(Node::new(config, identity, self.now, Rng::from_u64(at as u64), log)));
+        self.events.push(Vec::new());
+        at
+    }
+
+    /// One that joins through the first founder.
+    fn join(&mut self, name: &str, predecessors: &[NodeId]) -> usize {
+        let mut config = Config::new(name, addr(self.nodes.len()), Vec::new());
+        config.seeds = vec![addr(0), addr(1)];
+        self.add(config, predecessors)
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten()
+    }
+
+    fn states(&self, at: usize) -> Vec<NodeState> {
+        self.node(at).map().unwrap().nodes.iter().map(|record| record.state).collect()
+    }
+
+    /// What an administrator at a node is told, with the reports of all who answer.
+    fn gathered(&self, at: usize) -> haystack_wire::message::admin::Status {
+        let reports = self.live().map(|node| (node.id(), node.report())).collect();
+        self.node(at).status_with(self.now, &reports)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -105,4 +149,231 @@ fn three_found_a_cluster_and_say_when_it_serves_and_when_it_does_not() {
     assert_eq!(ready, Some(&Event::NotReady), "{:?}", world.events[0]);
     assert!(world.node(0).status(world.now).groups.iter().all(|group| group.leader.is_none()));
     assert_eq!(world.up(), [true, false, false]);
+}
+
+#[test]
+fn nine_found_a_cluster_of_three_replicas_each_and_all_know_the_coordinator() {
+    let mut world = World::founders(9, 9, 64);
+    world.pass(Duration::from_secs(3));
+    let coordinator = world.node(0).coordinator().expect("a coordinator").node;
+    for node in world.live() {
+        let map = node.map().expect("a map");
+        assert_eq!(map.directory.replicas.len(), 5);
+        assert!(map.directory.replicas.contains(&coordinator));
+        assert_eq!(node.coordinator().map(|ballot| ballot.node), Some(coordinator));
+        assert_eq!(node.standing(), Standing::Member);
+        let held = node.groups().filter(|group| group.id() != GroupId::DIRECTORY).count();
+        assert!((21..=22).contains(&held), "64 times 3 replicas on 9: {held}");
+        assert!(node.groups().all(|group| group.leader().is_some()));
+    }
+    let status = world.gathered(8);
+    assert!(status.groups.iter().all(|group| group.leader.is_some() && group.replicas.len() >= 3));
+    assert!(status.groups.iter().flat_map(|group| &group.replicas).all(|replica| replica.report.is_some()));
+}
+
+#[test]
+fn a_coordinator_that_dies_is_replaced_and_the_table_tells_who_is_missing() {
+    let mut world = World::founders(5, 5, 8);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(0).coordinator().unwrap().node;
+    let at = world.live().position(|node| node.id() == old).unwrap();
+    world.nodes[at] = None;
+    world.pass(Duration::from_secs(2));
+    for node in world.live() {
+        assert_ne!(node.coordinator().unwrap().node, old, "{} knows the new one", node.id());
+        assert!(node.groups().all(|group| group.leader().is_some()));
+    }
+    world.pass(Duration::from_secs(40));
+    let survivor = (0..5).find(|other| *other != at).unwrap();
+    let down = world.states(survivor).iter().filter(|state| **state == NodeState::Down).count();
+    assert_eq!(down, 1, "{:?}", world.states(survivor));
+}
+
+#[test]
+fn a_daemon_with_seeds_joins_as_a_spare_and_forwards() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let at = world.join("n9", &[]);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+    assert_eq!(world.node(at).groups().count(), 0);
+    assert!(world.events[at].contains(&Event::Ready));
+    for other in 0..3 {
+        assert_eq!(world.states(other), [NodeState::Up; 4]);
+    }
+}
+
+#[test]
+fn a_restarted_daemon_takes_its_predecessors_place_in_the_table_at_once() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    world.nodes[2] = None;
+    let at = world.join("n2", &[old]);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+    let map = world.node(0).map().unwrap();
+    assert_eq!(map.record(old).map(|record| record.state), Some(NodeState::Gone), "groups still name it");
+    assert_eq!(map.record(world.node(at).id()).map(|record| record.state), Some(NodeState::Up));
+}
+
+#[test]
+fn a_daemon_whose_life_file_names_the_cluster_gossips_from_its_start_on() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    let cluster = world.node(2).cluster().unwrap();
+    world.nodes[2] = None;
+    let mut config = Config::new("n2", addr(world.nodes.len()), Vec::new());
+    config.seeds = vec![addr(0), addr(1)];
+    let grant = crate::directory::life::Grant::Joined { cluster };
+    let at = world.add_to(Life { grant, ..Life::fresh("n2") }, config, &[old]);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+    assert_eq!(world.node(at).members().filter(|member| member.state == MemberState::Alive).count(), 3);
+}
+
+#[test]
+fn a_daemon_whose_name_is_taken_is_not_admitted_and_says_why() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let at = world.join("n1", &[]);
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.node(at).standing(), Standing::Standby);
+    let status = world.node(at).status(world.now);
+    assert!(status.waits_for.contains("two daemons are called `n1`"), "{}", status.waits_for);
+    assert_eq!(world.states(0), [NodeState::Up; 3]);
+}
+
+#[test]
+fn two_clusters_with_each_others_seeds_stay_two() {
+    let mut world = World::founders(3, 3, 4);
+    for at in 3..6 {
+        let mut config = Config::new(&format!("m{at}"), addr(at), (3..6).map(addr).collect());
+        config.partitions = 4;
+        config.seeds = vec![addr(0)];
+        // They must not find the first cluster before their own is founded.
+        if at == 3 {
+            world.nodes.iter_mut().for_each(|node| assert!(node.is_some()));
+        }
+        config.seeds.clear();
+        world.add(config, &[]);
+    }
+    world.pass(Duration::from_secs(3));
+    let clusters = |world: &World| (world.node(0).cluster().unwrap(), world.node(3).cluster().unwrap());
+    let before = clusters(&world);
+    assert_ne!(before.0, before.1);
+    let now = world.now;
+    for (at, seed) in [(0, 3), (3, 0)] {
+        world.nodes[at].as_mut().unwrap().set_seeds(now, Vec::new(), vec![addr(seed)]);
+    }
+    world.pass(Duration::from_secs(60));
+    assert_eq!(clusters(&world), before);
+    assert_eq!((world.states(0).len(), world.states(3).len()), (3, 3));
+    assert!(world.live().all(|node| node.members().count() == 3));
+}
+
+#[test]
+fn who_survives_a_lost_majority_says_what_must_come_before_its_data_is_given_up() {
+    let mut world = World::founders(3, 3, 2);
+    world.pass(Duration::from_secs(3));
+    let ask = |world: &mut World| {
+        let now = world.now;
+        let node = world.nodes[0].as_mut().unwrap();
+        match node.on_admin(now, Rights::ALL, &AdminRequest::AbandonOldData) {
+            AdminReply::Refused(why) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(ask(&mut world).contains("a living cluster"));
+    (world.nodes[1], world.nodes[2]) = (None, None);
+    world.pass(Duration::from_secs(5));
+    let why = ask(&mut world);
+    assert!(
+        why.contains("no majority of replicas answers") && why.contains("first stop or restart"),
+        "{why}"
+    );
+    assert!(!why.contains("living"), "{why}");
+}
+
+/// What a daemon that stops says of its groups.
+fn stop(world: &mut World, at: usize) -> Vec<Outlook> {
+    let now = world.now;
+    world.nodes[at].as_mut().unwrap().handle_command(now, Command::Stop).unwrap();
+    world.pass(Duration::from_secs(2));
+    world.nodes[at] = None;
+    let told = world.events[at].iter().find_map(|event| match event {
+        Event::Stopped { groups } => Some(groups.iter().map(|(_, outlook)| *outlook).collect()),
+        _ => None,
+    });
+    world.pass(Duration::from_secs(2));
+    told.unwrap()
+}
+
+#[test]
+fn a_stop_says_what_it_leaves_of_every_group() {
+    let mut world = World::founders(3, 3, 2);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(stop(&mut world, 2), [Outlook::LastMajority; 3]);
+    assert_eq!(stop(&mut world, 1), [Outlook::Lost; 3]);
+    assert_eq!(stop(&mut world, 0), [Outlook::Lost; 3]);
+    let all = (1..=5).map(|live| Outlook::of(5, live)).collect::<Vec<_>>();
+    let (lost, last, fine) = (Outlook::Lost, Outlook::LastMajority, Outlook::Fine);
+    assert_eq!(all, [lost, lost, lost, last, fine]);
+}
+
+#[test]
+fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let now = world.now;
+    world.nodes[2].as_mut().unwrap().handle_command(now, Command::Stop).unwrap();
+    world.pass(Duration::from_secs(2));
+    assert!(world.events[2].iter().any(|event| matches!(event, Event::Stopped { .. })));
+    world.nodes[2] = None;
+    world.pass(Duration::from_millis(500));
+    let left = world.states(0);
+    assert_eq!(left.iter().filter(|state| **state == NodeState::Gone).count(), 1, "{left:?}");
+}
+
+/// What the first of two founders says it waits for beside a second one that is set up otherwise.
+fn said_beside(set: impl FnOnce(&mut Config)) -> String {
+    let mut world = World::founders(1, 2, 2);
+    let mut config = Config::new("n1", addr(1), (0..2).map(addr).collect());
+    set(&mut config);
+    world.add(config, &[]);
+    world.pass(Duration::from_secs(2));
+    world.node(0).status(world.now).waits_for
+}
+
+#[test]
+fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
+    use haystack_wire::ids::NetworkId;
+    use haystack_wire::keys::{KeyRing, new_cluster_key};
+    let key = new_cluster_key([1; 32]);
+    let name = said_beside(|config| config.network = NetworkId::of_cluster("other"));
+    assert!(name.contains("(missing)") && name.contains("`cluster`"), "{name}");
+    let key = said_beside(|config| config.keys = KeyRing::from_file_text(&key).unwrap());
+    assert!(key.contains("(missing)") && key.contains("set `key_file`"), "{key}");
+}
+
+#[test]
+fn a_copied_state_directory_is_told_until_the_one_that_it_was_copied_from_ends() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    let copy = world.join("copy", &[old]);
+    world.pass(Duration::from_secs(5));
+    let told = |world: &World| {
+        let word = "has a copy of the state directory";
+        (0..2).any(|at| world.node(at).status(world.now).waits_for.contains(word))
+    };
+    assert!(told(&world));
+    let state = |world: &World| world.node(0).map().unwrap().record(old).map(|record| record.state);
+    assert_eq!(state(&world), Some(NodeState::Up), "it answers");
+    world.nodes[2] = None;
+    world.pass(Duration::from_secs(40));
+    assert_eq!(state(&world), Some(NodeState::Gone), "its silence and the testimony prove its end");
+    assert!(!told(&world));
+    assert_eq!(world.node(copy).standing(), Standing::Member);
 }

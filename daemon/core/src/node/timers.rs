@@ -22,6 +22,14 @@ pub enum Source {
     Map,
     /// Processes that share no group with this one hear from it now and then.
     SignOfLife,
+    /// Gossip, probes, suspicions.
+    Members,
+    /// The failure detector.
+    Detector,
+    /// The coordinator looks after nodes.
+    Office,
+    /// A status that waits for reports.
+    Gather,
     /// A stop that waits for others to take over.
     Stop,
 }
@@ -40,13 +48,13 @@ impl Timers {
             Source::Group(_) => at.map(|at| Instant::from_nanos(at.as_nanos().next_multiple_of(GROUP_GRID))),
             _ => at,
         };
+        if self.at.get(&source).copied() == at {
+            return;
+        }
         let before = match at {
             Some(at) => self.at.insert(source, at),
             None => self.at.remove(&source),
         };
-        if before == at {
-            return;
-        }
         if let Some(before) = before {
             self.order.remove(&(before, source));
         }

@@ -4,20 +4,24 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use haystack_core::config::Config;
 use haystack_wire::ids::{DEFAULT_CLUSTER_NAME, NetworkId};
 use haystack_wire::keys::KeyRing;
 use haystack_wire::message::client::VALUE_LIMIT;
-use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT};
+use haystack_wire::message::directory::{FOUNDERS_LIMIT, GROUPS_LIMIT, NAME_LIMIT, REPLICAS_LIMIT};
 
 use super::file::Places;
+use super::names::{Names, addresses};
 use super::{DEFAULT_PORT, INSECURE_WORDS, Problem, Problems, Resolved, Settings, Size};
 use crate::error::Failure;
 use crate::socket::canonical;
 
 /// Least `memory_limit` in bytes: one value of the largest size that the default allows.
 const MEMORY_LIMIT_LEAST: u64 = 1 << 20;
+/// Longest `repair_after`, in seconds: a day.
+const REPAIR_AFTER_MOST: u64 = 24 * 60 * 60;
 /// Longest key file in bytes, far above any real one.
 const KEY_FILE_LIMIT: u64 = 64 * 1024;
 
@@ -47,15 +51,19 @@ impl Host {
 }
 
 /// Checks and completes the settings, on this host.
-pub(super) fn resolve(settings: Settings, places: &Places) -> Result<Resolved, Failure> {
+pub(super) fn resolve(settings: Settings, places: Places) -> Result<Resolved, Failure> {
     resolve_on(&Host::this(), settings, places)
 }
 
 /// Checks and completes the settings.
-pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Result<Resolved, Failure> {
-    let mut check = Check { host, places, problems: Vec::new(), unresolved: 0 };
+pub(super) fn resolve_on(host: &Host, settings: Settings, mut places: Places) -> Result<Resolved, Failure> {
+    let founders_open = settings.founders.is_empty() && !places.is_broken("founders");
+    let joins = founders_open && !settings.seeds.is_empty();
+    let problems = core::mem::take(&mut places.problems);
+    let mut check = Check { host, places: &places, problems, unresolved: 0, joins };
     let listen = check.listen(settings.listen.as_deref());
-    let founders = check.founders(&settings.founders, listen);
+    let founders = check.founders(&settings.founders, &settings.seeds, listen);
+    let seeds = check.seeds(&settings.seeds, listen);
     let advertise = check.advertise(settings.advertise.as_deref(), listen, &founders);
     let key_file = settings.key_file.map(|file| check.path("key_file", &file));
     let keys = check.keys(key_file.as_deref());
@@ -66,7 +74,31 @@ pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Re
     check.name("cluster", &cluster);
     let mut node = Config::new(&name, advertise.unwrap_or(listen), founders);
     node.network = NetworkId::of_cluster(&cluster);
+    node.seeds = seeds;
+    let names = Names {
+        founders: settings.founders.clone(),
+        seeds: settings.seeds.clone(),
+        advertise: settings.advertise.clone(),
+        listen: Some(listen),
+    };
     node.founder_names = settings.founders;
+    node.seed_names = settings.seeds;
+    node.zone = settings.zone.unwrap_or_default();
+    node.host = settings.host.unwrap_or_default();
+    for (key, value) in [("zone", &node.zone), ("host", &node.host)] {
+        if !value.is_empty() {
+            check.name(key, value);
+        }
+    }
+    if let Some(replicas) = settings.replicas {
+        check.range("replicas", u64::from(replicas), 1, REPLICAS_LIMIT as u64, |n| n.to_string());
+        node.replicas = replicas;
+    }
+    if let Some(seconds) = settings.repair_after {
+        let show = |n: u64| format!("{n} seconds");
+        check.range("repair_after", u64::from(seconds), 1, REPAIR_AFTER_MOST, show);
+        node.repair_after = Duration::from_secs(u64::from(seconds));
+    }
     node.keys = keys.unwrap_or_else(KeyRing::empty);
     if let Some(partitions) = settings.partitions {
         check.range("partitions", u64::from(partitions), 1, GROUPS_LIMIT as u64, |n| n.to_string());
@@ -85,7 +117,7 @@ pub(super) fn resolve_on(host: &Host, settings: Settings, places: &Places) -> Re
     let state_dir =
         settings.state_dir.map_or("/var/lib/haystack".into(), |dir| check.path("state_dir", &dir));
     check.end(&node)?;
-    Ok(Resolved { node, cluster, listen, key_file, state_dir, levels, format })
+    Ok(Resolved { node, cluster, names, listen, key_file, state_dir, levels, format })
 }
 
 /// An address as written.
@@ -131,10 +163,15 @@ struct Check<'a> {
     problems: Vec<Problem>,
     /// How many of the problems are names without an address.
     unresolved: usize,
+    /// Whether there are seeds and no founders.
+    joins: bool,
 }
 
 impl Check<'_> {
     fn wrong(&mut self, key: &str, text: impl Into<String>) {
+        if self.places.is_broken(key) {
+            return;
+        }
         self.problems.push(Problem { place: self.places.of(key), text: text.into() });
     }
 
@@ -196,11 +233,29 @@ impl Check<'_> {
         }
     }
 
-    fn founders(&mut self, names: &[String], listen: SocketAddr) -> Vec<SocketAddr> {
-        if names.is_empty() {
+    /// Addresses of seeds, as many as are found: a seed that has none now may have one later.
+    fn seeds(&mut self, names: &[String], listen: SocketAddr) -> Vec<SocketAddr> {
+        if names.len() > FOUNDERS_LIMIT {
+            self.wrong("seeds", format!("{} seeds are too many: {FOUNDERS_LIMIT} is the most", names.len()));
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for name in names {
+            match name.parse::<Endpoint>() {
+                Err(problem) => self.wrong("seeds", problem),
+                Ok(Endpoint::Ip(_)) => found.extend(self.address("seeds", name, listen)),
+                Ok(Endpoint::Name(..)) => found.extend(addresses(self.host.lookup, name, Some(listen))),
+            }
+        }
+        found
+    }
+
+    fn founders(&mut self, names: &[String], seeds: &[String], listen: SocketAddr) -> Vec<SocketAddr> {
+        if names.is_empty() && seeds.is_empty() && !self.places.is_broken("seeds") {
             let text = "missing. List the addresses of all daemons that found the cluster together, the same list \
                         everywhere, as in `founders = [\"n1.example:7400\", \"n2.example:7400\", \
-                        \"n3.example:7400\"]`. To try things out on this host, run `haystackd dev`";
+                        \"n3.example:7400\"]`; or, to join a cluster that is there, some of its daemons as `seeds`. To \
+                        try things out on this host, run `haystackd dev`";
             self.wrong("founders", text);
         }
         if names.len() > FOUNDERS_LIMIT {
@@ -245,10 +300,8 @@ impl Check<'_> {
             }
             Ok(Endpoint::Ip(addr)) => addr,
             Ok(Endpoint::Name(name, port)) => {
-                let found = (self.host.lookup)(&name, port).unwrap_or_default();
-                let fits =
-                    |addr: &SocketAddr| listen.is_ipv4() == addr.is_ipv4() || listen.ip().is_unspecified();
-                match found.into_iter().map(canonical).filter(fits).min() {
+                let written = format!("{name}:{port}");
+                match addresses(self.host.lookup, &written, Some(listen)).into_iter().min() {
                     Some(addr) => addr,
                     None => {
                         self.unresolved += 1;
@@ -294,6 +347,12 @@ impl Check<'_> {
                     .filter(|addr| addr.port() == listen.port() && (self.host.owns)(addr.ip()));
                 match own.collect::<Vec<_>>()[..] {
                     [own] => ("advertise", *own),
+                    _ if founders.is_empty() && self.joins => {
+                        let text = "missing: a daemon that joins and listens on every address of its host must be \
+                                    told at which one the others reach it";
+                        self.wrong("advertise", text);
+                        return None;
+                    }
                     _ if founders.is_empty() => return None,
                     _ => {
                         let text = "missing, and which of the founders this daemon is cannot be seen from the \
@@ -332,8 +391,9 @@ impl Check<'_> {
             let text = format!("`{words}` says nothing: write `{INSECURE_WORDS}`, or better set `key_file`");
             self.wrong("insecure_listen_without_key", text);
         } else if keys.is_none() && words.is_none() && !listen.ip().is_loopback() {
-            let key_file_failed =
-                self.problems.iter().any(|problem| problem.place == self.places.of("key_file"));
+            let key_file_failed = self.places.is_broken("key_file")
+                || self.places.is_broken("insecure_listen_without_key")
+                || self.problems.iter().any(|problem| problem.place == self.places.of("key_file"));
             if !key_file_failed {
                 let text = format!(
                     "{listen} is open to other hosts, and without a key whoever reaches it can read, change and \

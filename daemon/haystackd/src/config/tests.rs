@@ -28,7 +28,7 @@ fn host() -> Host {
 
 fn load_text(text: &str) -> Result<Resolved, Failure> {
     let (settings, places) = parse(Path::new("h.toml"), text).map_err(Failure::Config)?;
-    resolve_on(&host(), settings, &places)
+    resolve_on(&host(), settings, places)
 }
 
 /// A key file in a directory of its own.
@@ -146,6 +146,23 @@ fn all_mistakes_are_told_at_once() {
     );
     let told = load_text("foundrs = []\nlisten = \"x\"\npartition = 3").unwrap_err().to_string();
     assert!(told.contains("h.toml:1") && told.contains("h.toml:3"), "{told}");
+    let text = "foundrs = [\"n1\"]\npartitions = \"many\"\nmemory_limit = \"1 GB\"\nvalue_limit = \"2TiB\"\n\
+                listen = \"x\"\nlog_format = \"xml\"\nname = 7";
+    let Failure::Config(Problems(problems)) = load_text(text).unwrap_err() else { panic!("not wrong") };
+    let mut places: Vec<_> = problems.iter().map(|problem| problem.place.as_str()).collect();
+    places.sort_unstable();
+    let keys = ["", ": partitions", ": memory_limit", ": value_limit", ": listen", ": log_format", ": name"];
+    let expected: Vec<_> = (1..).zip(keys).map(|(line, key)| format!("h.toml:{line}{key}")).collect();
+    assert_eq!(places, expected, "each once, and nothing else");
+}
+
+#[test]
+fn a_list_that_is_written_as_a_text_is_told_how_to_write_it() {
+    for key in ["founders", "seeds"] {
+        let told = load_text(&format!("{key} = \"127.0.0.1:7400\"")).unwrap_err().to_string();
+        let cure = format!("h.toml:1: {key}: a single text. Write a list: {key} = [\"HOST:PORT\", ...]");
+        assert!(told.starts_with(&cure), "{told}");
+    }
 }
 
 #[test]
@@ -186,7 +203,7 @@ fn flags_win_over_the_file_and_are_named_in_messages() {
     let (written, places) = parse(Path::new("h.toml"), "founders = [\"n1\"]\npartitions = 0").unwrap();
     let flags = Settings { partitions: Some(7), log_level: Some("x".into()), ..Settings::default() };
     let places = places.overlaid(&flags);
-    let failure = resolve_on(&host(), flags.over(written), &places).unwrap_err().to_string();
+    let failure = resolve_on(&host(), flags.over(written), places).unwrap_err().to_string();
     assert!(failure.contains("--log-level: `x`") && !failure.contains("partitions"), "{failure}");
 }
 
@@ -194,11 +211,12 @@ fn flags_win_over_the_file_and_are_named_in_messages() {
 fn a_relative_path_is_relative_to_what_names_it() {
     let text = "founders = [\"127.0.0.1\"]\nstate_dir = \"state\"";
     let (written, places) = parse(Path::new("/etc/haystack/h.toml"), text).unwrap();
-    let resolved = resolve_on(&host(), written.clone(), &places).unwrap();
+    let (again, same) = parse(Path::new("/etc/haystack/h.toml"), text).unwrap();
+    let resolved = resolve_on(&host(), again, same).unwrap();
     assert_eq!(resolved.state_dir, Path::new("/etc/haystack/state"));
     let flags = Settings { state_dir: Some("here".into()), ..Settings::default() };
     let places = places.overlaid(&flags);
-    assert_eq!(resolve_on(&host(), flags.over(written), &places).unwrap().state_dir, Path::new("here"));
+    assert_eq!(resolve_on(&host(), flags.over(written), places).unwrap().state_dir, Path::new("here"));
 }
 
 #[test]
@@ -209,6 +227,11 @@ fn keys_flags_and_their_places_are_one_list() {
         listen: Some("x".into()),
         advertise: Some("x".into()),
         founders: vec!["x".into()],
+        seeds: vec!["x".into()],
+        zone: Some("x".into()),
+        host: Some("x".into()),
+        replicas: Some(1),
+        repair_after: Some(1),
         partitions: Some(1),
         key_file: Some("x".into()),
         state_dir: Some("x".into()),
@@ -227,9 +250,9 @@ fn keys_flags_and_their_places_are_one_list() {
     assert_eq!(flags, KEYS);
     // The file takes the same keys: an unknown one would be refused, a known one of the wrong type is told as such.
     for key in KEYS {
-        let Err(Problems(problems)) = parse(Path::new("h.toml"), &format!("{key} = [[1]]")) else {
-            panic!("{key} is not read")
-        };
+        let (_, places) = parse(Path::new("h.toml"), &format!("{key} = [[1]]")).unwrap();
+        let problems = places.problems;
+        assert_eq!(problems.len(), 1, "{key} is not read");
         assert!(problems[0].text.contains("invalid type"), "{key}: {}", problems[0].text);
     }
 }
@@ -285,14 +308,58 @@ fn the_example_is_correct_and_shows_every_key_with_its_default() {
     given.sort_unstable();
     keys.sort_unstable();
     assert_eq!(given, keys);
-    let full = resolve_on(&host(), settings, &places).unwrap();
+    let full = resolve_on(&host(), settings, places).unwrap();
     let defaults = |resolved: &Resolved| {
         let node = &resolved.node;
-        let limits = (node.partitions, node.memory_limit, node.value_limit);
+        let limits = (node.partitions, node.memory_limit, node.value_limit, node.replicas, node.repair_after);
         let logs = (resolved.levels.clone(), resolved.format);
         (resolved.listen, node.advertise, limits, resolved.state_dir.clone(), logs)
     };
     assert_eq!(defaults(&full), defaults(&bare));
     let most = Size(haystack_wire::message::client::VALUE_LIMIT as u64);
     assert!(example.contains(&format!("up to {most}.")));
+}
+
+#[test]
+fn a_daemon_with_seeds_only_joins() {
+    let (_dir, key) = key_file(&cluster_key(), 0o600);
+    let text = format!("seeds = [\"n1\", \"n2:7500\"]\nlisten = \"10.0.0.2\"\nkey_file = \"{key}\"");
+    let resolved = load_text(&text).unwrap();
+    assert!(resolved.node.founders.is_empty());
+    let seeds: Vec<String> = resolved.node.seeds.iter().map(SocketAddr::to_string).collect();
+    assert_eq!(seeds, ["10.0.0.1:7400", "10.0.0.9:7400", "10.0.0.2:7500"], "all addresses of a seed");
+    assert_eq!(resolved.node.advertise, resolved.listen);
+}
+
+#[test]
+fn a_seed_that_has_no_address_now_is_looked_up_later() {
+    let resolved = load_text("seeds = [\"nowhere\"]").unwrap();
+    assert_eq!(resolved.node.seeds, []);
+    assert!(resolved.names.may_change());
+    let looked = resolved.names.look_up_by(|_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 9], port))]));
+    assert_eq!(looked.seeds, ["127.0.0.9:7400".parse().unwrap()]);
+}
+
+#[test]
+fn a_joiner_that_listens_everywhere_must_say_where_it_is() {
+    let (_dir, key) = key_file(&cluster_key(), 0o600);
+    let text = format!("seeds = [\"n1\"]\nlisten = \"[::]\"\nkey_file = \"{key}\"");
+    let Err(Failure::Config(problems)) = load_text(&text) else { panic!("taken") };
+    assert!(problems.to_string().contains("advertise"), "{problems}");
+}
+
+#[test]
+fn addresses_in_numbers_are_never_looked_up_again() {
+    let resolved = load_text("founders = [\"127.0.0.1\"]\nseeds = [\"127.0.0.1:7500\"]").unwrap();
+    assert!(!resolved.names.may_change());
+}
+
+#[test]
+fn replicas_zones_and_times_out_of_range_are_refused() {
+    for line in ["replicas = 0", "replicas = 10", "repair_after = 0", "repair_after = 100000"] {
+        let text = format!("founders = [\"127.0.0.1\"]\n{line}");
+        assert!(matches!(load_text(&text), Err(Failure::Config(_))), "{line}");
+    }
+    let text = format!("founders = [\"127.0.0.1\"]\nzone = \"{}\"", "z".repeat(65));
+    assert!(matches!(load_text(&text), Err(Failure::Config(_))));
 }

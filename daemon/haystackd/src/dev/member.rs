@@ -11,8 +11,10 @@ use mio::{Interest, Registry, Token};
 
 use crate::cli::Dev;
 use crate::config::Settings;
-use crate::report::Report;
+use crate::report::{Report, signal_name};
 
+/// Replicas of every partition, where there are as many daemons.
+const DEV_REPLICAS: u32 = 3;
 /// Longest line that a daemon reports, in bytes; the rest of a longer one is cut off.
 const LINE_LIMIT: usize = 4096;
 
@@ -40,6 +42,8 @@ pub(super) struct Member {
     /// Held open as long as the daemon should run. It ends with this process however that ends, and the daemon with
     /// it.
     lifeline: Option<ChildStdin>,
+    /// The signal that stopped it, as far as it told.
+    stopped_by: Option<String>,
     reports: Receiver,
     line: Vec<u8>,
 }
@@ -57,6 +61,7 @@ pub(super) fn settings(
         listen: Some(addr.to_string()),
         founders: all.iter().map(SocketAddr::to_string).collect(),
         partitions: Some(options.partitions),
+        replicas: Some(options.replicas.unwrap_or_else(|| DEV_REPLICAS.min(all.len() as u32))),
         key_file: options.key_file.clone(),
         state_dir: Some(state.join(name)),
         log_level: Some(options.log_level.clone()),
@@ -80,6 +85,7 @@ impl Member {
         flag(&mut command, "--listen", settings.listen.as_deref());
         flag(&mut command, "--founders", Some(settings.founders.join(",")));
         flag(&mut command, "--partitions", settings.partitions.map(|count| count.to_string()));
+        flag(&mut command, "--replicas", settings.replicas.map(|count| count.to_string()));
         flag(&mut command, "--key-file", settings.key_file.as_deref());
         flag(&mut command, "--state-dir", settings.state_dir.as_deref());
         flag(&mut command, "--log-level", settings.log_level.as_deref());
@@ -94,7 +100,7 @@ impl Member {
         registry.register(&mut reports, token, Interest::READABLE)?;
         let name = settings.name.clone().unwrap_or_default();
         let state = State::Waits("start".to_owned());
-        Ok(Self { name, addr, state, process, lifeline, reports, line: Vec::new() })
+        Ok(Self { name, addr, state, process, lifeline, stopped_by: None, reports, line: Vec::new() })
     }
 
     /// The process's number.
@@ -133,9 +139,18 @@ impl Member {
         match String::from_utf8_lossy(&self.line).parse() {
             Ok(Report::Ready) => self.state = State::Ready,
             Ok(Report::Waits(text)) => self.state = State::Waits(text),
+            Ok(Report::Stops(signal)) => self.stopped_by = Some(signal),
             Ok(Report::Listening(_)) | Err(()) => {}
         }
         self.line.clear();
+    }
+
+    /// How its process ended, for people; nothing if it has not.
+    pub(super) fn how_it_ended(&self) -> Option<String> {
+        match self.state {
+            State::Ended(status) => Some(how(status, self.stopped_by.as_deref())),
+            _ => None,
+        }
     }
 
     /// Tells the daemon to end at once: with the whole cluster ending there is nobody to hand anything to.
@@ -164,15 +179,15 @@ fn flag(command: &mut Command, name: &str, value: Option<impl AsRef<std::ffi::Os
     }
 }
 
-/// How a process ended, for people.
-pub(super) fn how(status: ExitStatus) -> String {
+/// How a process ended, for people; `stopped_by` is the signal that it told to have stopped it.
+fn how(status: ExitStatus, stopped_by: Option<&str>) -> String {
     match (status.code(), status.signal()) {
-        (Some(0), _) => "ended by itself".to_owned(),
-        (Some(code), _) => format!("ended with exit code {code}"),
-        (None, Some(signal)) => match signal_hook::low_level::signal_name(signal) {
-            Some(name) => format!("was ended by {name}"),
-            None => format!("was ended by signal {signal}"),
+        (Some(0), _) => match stopped_by {
+            Some(signal) => format!("was stopped by {signal}, which somebody sent it"),
+            None => "ended by itself".to_owned(),
         },
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("was ended by {}", signal_name(signal)),
         (None, None) => "ended".to_owned(),
     }
 }

@@ -89,6 +89,15 @@ fn deaths_are_named_until_the_last() {
 }
 
 #[test]
+fn a_daemon_that_is_told_to_stop_did_not_end_by_itself() {
+    let (dev, _temp) = cluster(3);
+    let pids = pids(&dev.until("ready after"));
+    kill(pids[1], Signal::TERM);
+    let told = dev.until("daemons are left").pop().unwrap();
+    assert!(told.contains("n2 (127.0.0.1:") && told.contains("was stopped by SIGTERM"), "{told}");
+}
+
+#[test]
 fn a_port_in_use_ends_it_before_it_begins() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -102,6 +111,11 @@ fn a_port_in_use_ends_it_before_it_begins() {
 fn wrong_options_are_told_once() {
     assert_eq!(outcome(&["dev", "--nodes", "0"]).0, 2);
     assert_eq!(outcome(&["dev", "--nodes", "3", "--port", "65534"]).0, 2);
+    for port in ["70000", "-1", "http"] {
+        let (code, _, err) = outcome(&["dev", &format!("--port={port}")]);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains("--port") && err.contains(port) && err.contains("1 to 65535"), "{err}");
+    }
     let (code, _, err) = outcome(&["dev", "--port", "0", "--partitions", "0", "--log-level", "x"]);
     assert_eq!(code, 78, "{err}");
     assert_eq!((err.matches("--partitions").count(), err.matches("--log-level").count()), (1, 1), "{err}");

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use haystack_core::directory::machine::DirectoryCommand;
-use haystack_wire::codec::decode_whole;
-use haystack_wire::ids::{GroupId, LogIndex};
+use haystack_core::directory::machine::DirectoryMachine;
+use haystack_wire::ids::{Epoch, GroupId, LogIndex, NodeId, Version};
 use haystack_wire::message::client::{Effect, Outcome, Pair, Versioned};
-use haystack_wire::message::directory::PartitionMap;
+use haystack_wire::message::directory::{NodeState, PartitionMap};
 use haystack_wire::slot::slot_of;
 
 use super::model::Model;
@@ -114,6 +113,20 @@ impl Canon {
         Ok(())
     }
 
+    /// A client was told that it removed this version of a key: what that was.
+    pub(crate) fn written(
+        &self,
+        who: &str,
+        key: &[u8],
+        version: Version,
+    ) -> Result<Versioned, super::Violation> {
+        let found = self.model.get(key, version.index.0 + 1).filter(|found| found.version == version);
+        found.ok_or_else(|| {
+            let what = format!("{who} was told that it removed version {version}, which nobody wrote");
+            super::Violation::new(super::Property::Integrity, what)
+        })
+    }
+
     /// A client was told that these are the pairs after a key.
     pub(crate) fn page(
         &self,
@@ -157,8 +170,20 @@ impl Canon {
 #[derive(Debug, Default)]
 pub(crate) struct Canons {
     groups: BTreeMap<GroupId, Canon>,
-    /// The partition map, by the directory's log.
-    map: Option<PartitionMap>,
+    /// What the directory's log says.
+    directory: DirectoryMachine,
+    /// Every partition map that it made.
+    maps: BTreeMap<Epoch, PartitionMap>,
+    news: News,
+}
+
+/// What the directory's log has come to say since somebody looked.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Processes that it declared gone.
+    pub(crate) gone: Vec<NodeId>,
+    /// Processes that it admitted, with others of their names that it did not take for down.
+    pub(crate) namesakes: Vec<(NodeId, NodeId)>,
 }
 
 impl Canons {
@@ -172,18 +197,51 @@ impl Canons {
         digest: u128,
         body: &Bytes,
     ) -> Check {
-        if group == GroupId::DIRECTORY
-            && self.map.is_none()
-            && let Ok(DirectoryCommand::Found(map)) = decode_whole(body, "directory command")
-        {
-            self.map = Some(map);
+        let canon = self.groups.entry(group).or_insert_with(|| Canon::new(group));
+        let first = index.0 == canon.len();
+        canon.applied(who, index, chain, digest, body)?;
+        if first && group == GroupId::DIRECTORY {
+            self.direct(body);
         }
-        self.groups.entry(group).or_insert_with(|| Canon::new(group)).applied(who, index, chain, digest, body)
+        Ok(())
+    }
+
+    /// The directory's log goes on.
+    fn direct(&mut self, body: &Bytes) {
+        let before = self.directory.clone();
+        if !self.directory.apply(body) {
+            return;
+        }
+        let nodes = before.map().into_iter().flat_map(|map| &map.nodes).map(|record| record.info.node);
+        self.news.gone.extend(nodes.filter(|node| !before.is_gone(*node) && self.directory.is_gone(*node)));
+        let Some(map) = self.directory.map() else { return };
+        self.maps.insert(map.epoch, map.clone());
+        let Some(before) = before.map() else { return };
+        for new in map.nodes.iter().filter(|record| before.record(record.info.node).is_none()) {
+            let others = before.nodes.iter().filter(|other| other.info.name == new.info.name);
+            let others = others.filter(|other| !matches!(other.state, NodeState::Down | NodeState::Gone));
+            self.news.namesakes.extend(others.map(|other| (new.info.node, other.info.node)));
+        }
+    }
+
+    /// The partition map, by the directory's log.
+    pub(crate) const fn map(&self) -> Option<&PartitionMap> {
+        self.directory.map()
+    }
+
+    /// The partition map of an epoch.
+    pub(crate) fn map_of(&self, epoch: Epoch) -> Option<&PartitionMap> {
+        self.maps.get(&epoch)
+    }
+
+    /// What the directory's log has come to say since the last call.
+    pub(crate) fn news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// The group that serves a key, once the directory's log says it.
     pub(crate) fn group_of(&self, key: &[u8]) -> Option<GroupId> {
-        self.map.as_ref()?.group_of(slot_of(key))
+        self.map()?.group_of(slot_of(key))
     }
 
     /// The history of a group, begun if it was not yet: nothing applied is a history too.

@@ -2,6 +2,7 @@
 
 pub(crate) mod canon;
 pub(crate) mod linear;
+pub(crate) mod maps;
 pub(crate) mod model;
 #[cfg(test)]
 mod planted;
@@ -29,6 +30,10 @@ pub enum Property {
     Definite,
     /// One cluster is founded, and never another in its place.
     Founding,
+    /// One map per epoch, and epochs only grow.
+    Configuration,
+    /// Nobody who lives is given up, and after healing all know who is there.
+    Membership,
     /// After healing the cluster makes progress.
     Live,
     /// Nobody is answered with more bytes than it sent before its address is validated.
@@ -52,6 +57,8 @@ impl fmt::Display for Property {
             Self::Integrity => "INTEGRITY",
             Self::Definite => "DEFINITE",
             Self::Founding => "FOUNDING",
+            Self::Configuration => "CFG",
+            Self::Membership => "MEMBER",
             Self::Live => "LIVE",
             Self::Amplification => "AMP",
             Self::Memory => "MEM",

@@ -1,7 +1,5 @@
 //! What may only go forward, watched per process and group.
 
-use std::collections::BTreeMap;
-
 use haystack_core::broadcast::Role;
 use haystack_core::group::Group;
 use haystack_core::node::Node;
@@ -25,7 +23,8 @@ struct Seen {
 /// What was seen of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    groups: BTreeMap<GroupId, Seen>,
+    /// In the order in which the process tells of them.
+    groups: Vec<(GroupId, Seen)>,
 }
 
 impl Watch {
@@ -37,9 +36,12 @@ impl Watch {
         canons: &Canons,
     ) -> Result<bool, Violation> {
         let mut begun = false;
-        for group in groups {
+        for (at, group) in groups.enumerate() {
             let (id, broadcast) = (group.id(), group.broadcast());
-            let seen = self.groups.entry(id).or_default();
+            if self.groups.get(at).is_none_or(|(seen, _)| *seen != id) {
+                self.groups.insert(at, (id, Seen::default()));
+            }
+            let seen = &mut self.groups[at].1;
             let (promised, accepted) = (broadcast.promised(), broadcast.accepted_round());
             ensure!(
                 promised >= seen.promised && accepted >= seen.accepted_round,
@@ -99,7 +101,11 @@ impl Clusters {
             None if node.standing() != Standing::Founding => node.cluster(),
             None => None,
         };
-        let Some(cluster) = cluster else { return Ok(()) };
+        cluster.map_or(Ok(()), |cluster| self.note(who, cluster))
+    }
+
+    /// A process belongs to a cluster, or writes to disk that it does.
+    pub(crate) fn note(&mut self, who: &str, cluster: ClusterId) -> Check {
         let first = *self.founded.get_or_insert(cluster);
         ensure!(first == cluster, Founding, "{who} belongs to {cluster}, where {first} was founded before");
         Ok(())

@@ -106,9 +106,9 @@ impl World {
 
     /// Links one majority of the daemons with each other and with nobody else, until one of it leads or for a while.
     pub(super) fn turn_carousel(&mut self, until: u64) {
-        let mut row: Vec<usize> = self.daemons().collect();
+        let mut row: Vec<usize> = self.founders().collect();
         self.nemesis.dice.shuffle(&mut row);
-        let linked = self.scenario.daemons / 2 + 1;
+        let linked = row.len() / 2 + 1;
         let cut: Vec<_> = pairs(row.len())
             .filter(|(a, b)| *a >= linked || *b >= linked)
             .map(|(a, b)| (row[a], row[b], Trouble::Cut))

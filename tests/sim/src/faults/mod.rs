@@ -4,14 +4,16 @@ mod leaders;
 
 use std::collections::BTreeMap;
 
+use haystack_core::directory::placement::directory_replicas;
 use haystack_core::group::Group;
 use haystack_core::node::{Buggify, Command};
+use haystack_wire::ids::NodeId;
 
 use crate::dice::{Dice, Ppm};
 use crate::history::Note;
 use crate::host::Process;
 use crate::net::Trouble;
-use crate::scenario::{Fault, MILLIS, SECONDS};
+use crate::scenario::{Fault, Losses, MILLIS, SECONDS};
 use crate::world::{Event, World};
 
 /// What goes on until it ends.
@@ -78,8 +80,28 @@ impl World {
     pub(crate) fn begin_storm(&mut self) {
         self.nemesis.begun_storm = true;
         self.net.set_weather(self.scenario.weather.clone());
+        self.set_buggify();
+        let now = self.queue.now();
         let first = self.nemesis.dice.wait(self.scenario.strikes);
-        self.queue.push(self.queue.now() + first, Event::Strike);
+        self.queue.push(now + first, Event::Strike);
+        for (host, joiner) in (self.scenario.shape.founders..).zip(&self.scenario.shape.joiners) {
+            self.queue.push(now + joiner.starts, Event::Start { host: host as u16, life: 1 });
+        }
+    }
+
+    /// How daemons mistreat their groups' messages now: at founding only if that is in the storm too.
+    pub(crate) fn buggify(&self) -> Buggify {
+        let storms = self.nemesis.begun_storm && !self.nemesis.calm;
+        if storms { self.scenario.buggify } else { Buggify::default() }
+    }
+
+    fn set_buggify(&mut self) {
+        let rates = self.buggify();
+        for host in &mut self.hosts {
+            if let Process::Daemon(daemon) = &mut host.process {
+                daemon.node.set_buggify(rates);
+            }
+        }
     }
 
     /// The next fault begins.
@@ -246,7 +268,7 @@ impl World {
             return Some(None);
         }
         let at = self.victim()?;
-        let keeper = (self.nemesis.keeper % self.scenario.daemons as u64) as usize;
+        let keeper = (self.nemesis.keeper % self.scenario.shape.founders as u64) as usize;
         if !self.may_lose(at) || (fault == Fault::CrashAndWipe && at == keeper) {
             return None;
         }
@@ -270,12 +292,29 @@ impl World {
         Some(None)
     }
 
-    /// Whether the cluster may lose the process for good: of every list that it may vote in, a majority must stay.
+    /// Whether the cluster may lose the process for good.
     fn may_lose(&self, at: usize) -> bool {
         let Some(daemon) = self.hosts[at].daemon().filter(|daemon| !daemon.stopping) else { return false };
+        let id = daemon.node.id();
+        if self.scenario.losses == Losses::Any {
+            return true;
+        }
+        let spare = |replicas: &[NodeId], count: usize| {
+            let lost = replicas.iter().filter(|replica| self.is_lost(**replica)).count();
+            lost < (count - 1) / 2
+        };
+        if self.record.canons.map().is_some() {
+            let most = if self.scenario.losses == Losses::Minority { u32::MAX } else { 0 };
+            let parts = self.parts().into_iter().filter(|part| part.group.0 <= most);
+            return parts
+                .filter(|part| part.replicas.contains(&id))
+                .all(|part| spare(&part.replicas, part.replicas.len()));
+        }
+        // Of every list that it may vote in, the smallest group must stay, whoever makes it up.
         daemon.granted.iter().all(|list| {
-            let lost = list.founders.iter().filter(|founder| self.dead.contains(&founder.node)).count();
-            lost < (list.founders.len() - 1) / 2
+            let founders: Vec<NodeId> = list.founders.iter().map(|founder| founder.node).collect();
+            let least = directory_replicas(list).len().min(list.degree as usize);
+            spare(&founders, least)
         })
     }
 
@@ -397,13 +436,9 @@ impl World {
         self.nemesis.calm = true;
         self.net.set_weather(self.scenario.weather.calm());
         self.net.heal(&healed);
-        for host in &mut self.hosts {
-            // Like the weather it ends everywhere: a leader beyond the core may adopt a long log for ever over links
-            // that lose what they took, which no election could know of.
-            if let Process::Daemon(daemon) = &mut host.process {
-                daemon.node.set_buggify(Buggify::default());
-            }
-        }
+        // Like the weather it ends everywhere: a leader beyond the core may adopt a long log for ever over links that
+        // lose what they took, which no election could know of.
+        self.set_buggify();
         for at in (0..self.ghost()).filter(|at| healed(*at)) {
             let host = &mut self.hosts[at];
             (host.pauses, host.slowness, host.disk_slowness) = (0, 1, 1);

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod flow;
+mod gossip;
 mod handshake;
 mod hostile;
 mod net;

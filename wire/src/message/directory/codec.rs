@@ -3,15 +3,19 @@
 use bytes::BufMut;
 
 use super::{
-    DirectoryMessage, FOUNDERS_LIMIT, FoundingList, GROUPS_LIMIT, ListId, NAME_LIMIT, NODES_LIMIT, NodeInfo,
-    Partition, PartitionMap, REPLICAS_LIMIT, SUCCEEDS_LIMIT, Standing, Testimony,
+    DirectoryMessage, FOUNDERS_LIMIT, FoundingList, GROUPS_LIMIT, GroupView, ListId, NAME_LIMIT, NODES_LIMIT,
+    NodeInfo, NodeRecord, NodeState, Partition, PartitionMap, REPLICAS_LIMIT, SUCCEEDS_LIMIT, Standing,
+    Testimony,
 };
 use crate::codec::{Decode, DecodeError, Encode, Reader};
 use crate::message::format::{ADDR_LEAST, Addr, Fixed, Format, Many, Maybe, Plain, Text, record, tagged};
 
-/// Nodes, each 16 bytes, a name and an address at least.
+/// Fewest bytes of a [`NodeInfo`]: an id, a name, an address, a zone, a host.
+pub(super) const INFO_LEAST: usize = 16 + 1 + ADDR_LEAST + 1 + 1;
+
+/// Processes.
 const fn infos(limit: usize) -> Many<Plain> {
-    Many::of(limit, 16 + 1 + ADDR_LEAST, Plain)
+    Many::of(limit, INFO_LEAST, Plain)
 }
 
 /// Processes by id.
@@ -51,11 +55,29 @@ tagged!(Standing {
     3 => Standby,
 });
 
-record!(NodeInfo { node: Plain, name: Text(NAME_LIMIT), addr: Addr });
+tagged!(NodeState {
+    1 => Joining,
+    2 => Up,
+    3 => Suspect,
+    4 => Down,
+    5 => Draining,
+    6 => Gone,
+});
+
+record!(NodeInfo {
+    node: Plain,
+    name: Text(NAME_LIMIT),
+    addr: Addr,
+    zone: Text(NAME_LIMIT),
+    host: Text(NAME_LIMIT),
+});
+record!(NodeRecord { info: Plain, state: Plain });
+record!(GroupView { view: Plain, replicas: ids(REPLICAS_LIMIT) });
 record!(FoundingList {
     proposer: Plain,
     cluster: Plain,
     partitions: Partitions,
+    degree: Degree,
     founders: infos(FOUNDERS_LIMIT),
 });
 record!(Partition { group: Plain, view: Plain, first: Plain, last: Plain, replicas: ids(REPLICAS_LIMIT) });
@@ -80,6 +102,26 @@ impl Format<u32> for Partitions {
     }
 }
 
+/// A replication degree: one byte, 1 to [`REPLICAS_LIMIT`].
+struct Degree;
+
+impl Format<u32> for Degree {
+    fn len(&self, _: &u32) -> usize {
+        1
+    }
+    fn put<B: BufMut>(&self, value: &u32, out: &mut B) {
+        assert!((1..=REPLICAS_LIMIT as u32).contains(value), "{value} replicas");
+        out.put_u8(*value as u8);
+    }
+    fn get(&self, reader: &mut Reader<'_>, field: &'static str) -> Result<u32, DecodeError> {
+        match u32::from(reader.u8(field)?) {
+            0 => Err(DecodeError::Invalid(field)),
+            degree if degree > REPLICAS_LIMIT as u32 => Err(DecodeError::TooLong(field)),
+            degree => Ok(degree),
+        }
+    }
+}
+
 impl Encode for ListId {
     fn encode<B: BufMut>(&self, out: &mut B) {
         out.put_u64(self.0);
@@ -98,13 +140,16 @@ impl Decode for ListId {
 /// Fewest bytes of a [`Partition`].
 const PARTITION_LEAST: usize = 1 + 1 + 2 + 2 + 1;
 const PARTITIONS: Many<Plain> = Many::of(GROUPS_LIMIT, PARTITION_LEAST, Plain);
+const RECORDS: Many<Plain> = Many::of(NODES_LIMIT, INFO_LEAST + 1, Plain);
 
 impl Encode for PartitionMap {
     fn encode<B: BufMut>(&self, out: &mut B) {
         self.cluster.encode(out);
         self.history.encode(out);
         self.epoch.encode(out);
-        infos(NODES_LIMIT).put(&self.nodes, out);
+        Degree.put(&self.degree, out);
+        self.directory.encode(out);
+        RECORDS.put(&self.nodes, out);
         PARTITIONS.put(&self.partitions, out);
     }
 
@@ -112,7 +157,9 @@ impl Encode for PartitionMap {
         self.cluster.encoded_len()
             + self.history.encoded_len()
             + self.epoch.encoded_len()
-            + infos(NODES_LIMIT).len(&self.nodes)
+            + Degree.len(&self.degree)
+            + self.directory.encoded_len()
+            + RECORDS.len(&self.nodes)
             + PARTITIONS.len(&self.partitions)
     }
 }
@@ -124,7 +171,9 @@ impl Decode for PartitionMap {
             cluster: Decode::decode(reader)?,
             history: Decode::decode(reader)?,
             epoch: Decode::decode(reader)?,
-            nodes: infos(NODES_LIMIT).get(reader, "PartitionMap.nodes")?,
+            degree: Degree.get(reader, "PartitionMap.degree")?,
+            directory: Decode::decode(reader)?,
+            nodes: RECORDS.get(reader, "PartitionMap.nodes")?,
             partitions: PARTITIONS.get(reader, "PartitionMap.partitions")?,
         };
         map.validate()?;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{GROUPS_LIMIT, NAME_LIMIT, NODES_LIMIT, Partition, PartitionMap, REPLICAS_LIMIT};
+use super::{
+    GROUPS_LIMIT, NAME_LIMIT, NODES_LIMIT, NodeInfo, NodeRecord, Partition, PartitionMap, REPLICAS_LIMIT,
+};
 use crate::codec::DecodeError;
 use crate::ids::{GroupId, NodeId, Slot};
 use crate::slot::SLOTS;
@@ -19,8 +21,26 @@ impl PartitionMap {
         self.partition_of(slot).map(|partition| partition.group)
     }
 
+    /// A row of the node table. Takes O(log nodes).
+    pub fn record(&self, node: NodeId) -> Option<&NodeRecord> {
+        let at = self.nodes.binary_search_by_key(&node, |record| record.info.node).ok()?;
+        self.nodes.get(at)
+    }
+
+    /// Who makes up a group, in order of preference for leading.
+    pub fn replicas_of(&self, group: GroupId) -> Option<&[NodeId]> {
+        if group == GroupId::DIRECTORY {
+            return Some(&self.directory.replicas);
+        }
+        self.partitions
+            .iter()
+            .find(|partition| partition.group == group)
+            .map(|partition| &*partition.replicas)
+    }
+
     /// Checks that the partitions cover all slots once and in order, that each has a group of its own other than
-    /// the directory and replicas that the map knows, all different, and that every limit is kept.
+    /// the directory and replicas that the map knows, all different, that the nodes are in order, and that every limit
+    /// is kept.
     ///
     /// # Errors
     /// The first thing found wrong.
@@ -29,6 +49,10 @@ impl PartitionMap {
         if self.partitions.len() > GROUPS_LIMIT {
             return Err(DecodeError::TooLong("PartitionMap.partitions"));
         }
+        if !(1..=REPLICAS_LIMIT as u32).contains(&self.degree) {
+            return Err(DecodeError::Invalid("PartitionMap.degree"));
+        }
+        valid_replicas(&self.directory.replicas, &nodes)?;
         let mut groups = BTreeSet::new();
         let mut next = 0;
         for partition in &self.partitions {
@@ -48,12 +72,12 @@ impl PartitionMap {
         if self.nodes.len() > NODES_LIMIT {
             return Err(DecodeError::TooLong("PartitionMap.nodes"));
         }
-        if self.nodes.iter().any(|info| info.name.len() > NAME_LIMIT) {
+        let words = |info: &NodeInfo| info.name.len().max(info.zone.len()).max(info.host.len());
+        if self.nodes.iter().any(|record| words(&record.info) > NAME_LIMIT) {
             return Err(DecodeError::TooLong("NodeInfo.name"));
         }
-        let nodes: BTreeSet<_> = self.nodes.iter().map(|info| info.node).collect();
-        if nodes.len() == self.nodes.len() {
-            Ok(nodes)
+        if self.nodes.windows(2).all(|pair| pair[0].info.node < pair[1].info.node) {
+            Ok(self.nodes.iter().map(|record| record.info.node).collect())
         } else {
             Err(DecodeError::Invalid("PartitionMap.nodes"))
         }
@@ -76,7 +100,7 @@ fn valid_replicas(replicas: &[NodeId], nodes: &BTreeSet<NodeId>) -> Result<(), D
 mod tests {
     use core::net::SocketAddr;
 
-    use super::super::NodeInfo;
+    use super::super::{GroupView, NodeState};
     use super::*;
     use crate::ids::{ClusterId, Epoch, HistoryId, ViewId};
     use crate::slot::even_partitions;
@@ -86,10 +110,13 @@ mod tests {
     }
 
     fn map(count: u32) -> PartitionMap {
-        let info = |number| NodeInfo {
-            node: node(number),
-            name: format!("n{number}"),
-            addr: SocketAddr::from(([127, 0, 0, 1], 7400)),
+        let record = |number| NodeRecord {
+            info: NodeInfo::new(
+                node(number),
+                &format!("n{number}"),
+                SocketAddr::from(([127, 0, 0, 1], 7400)),
+            ),
+            state: NodeState::Up,
         };
         let partitions = (1..)
             .zip(even_partitions(count))
@@ -105,7 +132,9 @@ mod tests {
             cluster: ClusterId::default(),
             history: HistoryId(0),
             epoch: Epoch(1),
-            nodes: vec![info(1), info(2), info(3)],
+            degree: 2,
+            directory: GroupView { view: ViewId(0), replicas: vec![node(1), node(2), node(3)] },
+            nodes: vec![record(1), record(2), record(3)],
             partitions,
         }
     }
@@ -168,13 +197,39 @@ mod tests {
         assert_eq!(refused(|map| map.partitions[2].replicas[1] = node(9)), replicas);
         assert_eq!(refused(|map| map.partitions[2].replicas[1] = node(1)), replicas);
         assert_eq!(refused(|map| map.partitions[2].replicas.clear()), replicas);
-        assert_eq!(refused(|map| map.nodes[2].node = node(1)), DecodeError::Invalid("PartitionMap.nodes"));
+        assert_eq!(
+            refused(|map| map.nodes[2].info.node = node(1)),
+            DecodeError::Invalid("PartitionMap.nodes")
+        );
+    }
+
+    #[test]
+    fn maps_without_a_sound_directory_degree_or_order_of_nodes_are_refused() {
+        let replicas = DecodeError::Invalid("Partition.replicas");
+        assert_eq!(refused(|map| map.directory.replicas.clear()), replicas);
+        assert_eq!(refused(|map| map.directory.replicas[1] = node(9)), replicas);
+        let degree = DecodeError::Invalid("PartitionMap.degree");
+        assert_eq!(refused(|map| map.degree = 0), degree);
+        assert_eq!(refused(|map| map.degree = REPLICAS_LIMIT as u32 + 1), degree);
+        assert_eq!(refused(|map| map.nodes.swap(0, 1)), DecodeError::Invalid("PartitionMap.nodes"));
+    }
+
+    #[test]
+    fn nodes_and_groups_are_found() {
+        let map = map(4);
+        assert_eq!(map.record(node(2)).map(|record| &*record.info.name), Some("n2"));
+        assert_eq!(map.record(node(9)), None);
+        assert_eq!(map.replicas_of(GroupId::DIRECTORY).map(<[_]>::len), Some(3));
+        assert_eq!(map.replicas_of(GroupId(4)).map(<[_]>::len), Some(2));
+        assert_eq!(map.replicas_of(GroupId(5)), None);
     }
 
     #[test]
     fn maps_over_a_limit_are_refused() {
-        let name = |map: &mut PartitionMap| map.nodes[0].name = "n".repeat(NAME_LIMIT + 1);
+        let name = |map: &mut PartitionMap| map.nodes[0].info.name = "n".repeat(NAME_LIMIT + 1);
         assert_eq!(refused(name), DecodeError::TooLong("NodeInfo.name"));
+        let zone = |map: &mut PartitionMap| map.nodes[0].info.zone = "z".repeat(NAME_LIMIT + 1);
+        assert_eq!(refused(zone), DecodeError::TooLong("NodeInfo.name"));
         let replicas =
             |map: &mut PartitionMap| map.partitions[0].replicas = vec![node(1); REPLICAS_LIMIT + 1];
         assert_eq!(refused(replicas), DecodeError::TooLong("Partition.replicas"));

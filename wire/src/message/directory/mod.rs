@@ -15,8 +15,8 @@ pub const FOUNDERS_LIMIT: usize = 64;
 pub const NODES_LIMIT: usize = 1024;
 /// Most groups in a map, the directory not counted.
 pub const GROUPS_LIMIT: usize = 1024;
-/// Most replicas of a group: a cluster may found with every founder in every group.
-pub const REPLICAS_LIMIT: usize = FOUNDERS_LIMIT;
+/// Most replicas of a group (judgement: four may fail at once, and each one more makes every write dearer).
+pub const REPLICAS_LIMIT: usize = 9;
 /// Most predecessors that a life testifies for.
 pub const SUCCEEDS_LIMIT: usize = 64;
 
@@ -33,6 +33,54 @@ pub struct NodeInfo {
     pub name: String,
     /// The address that others reach it at.
     pub addr: SocketAddr,
+    /// What fails with it at large, a rack or a site, up to [`NAME_LIMIT`] bytes; empty if that is not told. Replicas
+    /// of a group are kept in different zones as far as there are any.
+    pub zone: String,
+    /// The machine that it runs on, up to [`NAME_LIMIT`] bytes; empty if that is not told. Replicas of a group are kept
+    /// on different hosts as far as there are any.
+    pub host: String,
+}
+
+impl NodeInfo {
+    /// A process of which neither zone nor host is told.
+    pub fn new(node: NodeId, name: &str, addr: SocketAddr) -> Self {
+        Self { node, name: name.to_owned(), addr, zone: String::new(), host: String::new() }
+    }
+}
+
+/// What the directory has decided about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeState {
+    /// Admitted, and not heard of by the coordinator yet.
+    Joining,
+    /// Takes part.
+    Up,
+    /// Does not answer; may come back.
+    Suspect,
+    /// Has not answered for as long as the hold-down takes: what it held is to be replaced.
+    Down,
+    /// Gives its replicas away, to leave.
+    Draining,
+    /// Proven to have ended: never comes back under this identity.
+    Gone,
+}
+
+/// A row of the node table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// The process.
+    pub info: NodeInfo,
+    /// What is decided about it.
+    pub state: NodeState,
+}
+
+/// Who makes up a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupView {
+    /// The view.
+    pub view: ViewId,
+    /// The replicas, in order of preference for leading.
+    pub replicas: Vec<NodeId>,
 }
 
 /// A list of processes that found a cluster together, in the order of the configured addresses.
@@ -44,6 +92,8 @@ pub struct FoundingList {
     pub cluster: ClusterId,
     /// Partition groups to make: 1 to [`GROUPS_LIMIT`].
     pub partitions: u32,
+    /// Replicas that every group is to have: 1 to [`REPLICAS_LIMIT`].
+    pub degree: u32,
     /// The processes.
     pub founders: Vec<NodeInfo>,
 }
@@ -157,8 +207,12 @@ pub struct PartitionMap {
     pub history: HistoryId,
     /// The version of the map.
     pub epoch: Epoch,
-    /// The nodes.
-    pub nodes: Vec<NodeInfo>,
+    /// Replicas that every group is to have: 1 to [`REPLICAS_LIMIT`].
+    pub degree: u32,
+    /// The directory group.
+    pub directory: GroupView,
+    /// The node table, by node id. Who is gone stays as long as a group names it.
+    pub nodes: Vec<NodeRecord>,
     /// The partitions, by first slot, covering all slots.
     pub partitions: Vec<Partition>,
 }

@@ -1,5 +1,7 @@
 //! Values of every type.
 
+mod membership;
+
 use core::net::SocketAddr;
 
 use bytes::Bytes;
@@ -10,7 +12,10 @@ use proptest::sample::select;
 
 use crate::codec::VARINT_MAX;
 use crate::ids::*;
-use crate::message::admin::{AdminReply, AdminRequest, GroupStatus, NodeStatus, Status};
+use crate::message::admin::{
+    AdminReply, AdminRequest, ClusterEvent, EventRecord, GroupStatus, NodeStatus, ReplicaReport,
+    ReplicaStatus, SlotRange, Status,
+};
 use crate::message::broadcast::{BroadcastMessage, Entry, EntryKind};
 use crate::message::client::*;
 use crate::message::directory::*;
@@ -204,7 +209,13 @@ pub(super) fn group_heartbeat() -> BoxedStrategy<GroupHeartbeat> {
 }
 
 fn info() -> impl Strategy<Value = NodeInfo> {
-    (node(), text(), addr()).prop_map(|(node, name, addr)| NodeInfo { node, name, addr })
+    (node(), text(), addr(), text(), text()).prop_map(|(node, name, addr, zone, host)| NodeInfo {
+        node,
+        name,
+        addr,
+        zone,
+        host,
+    })
 }
 
 fn list_id() -> impl Strategy<Value = ListId> {
@@ -212,11 +223,12 @@ fn list_id() -> impl Strategy<Value = ListId> {
 }
 
 fn founding_list() -> BoxedStrategy<FoundingList> {
-    (node(), cluster(), 1..=GROUPS_LIMIT as u32, vec(info(), 0..5))
-        .prop_map(|(proposer, cluster, partitions, founders)| FoundingList {
+    (node(), cluster(), 1..=GROUPS_LIMIT as u32, 1..=REPLICAS_LIMIT as u32, vec(info(), 0..5))
+        .prop_map(|(proposer, cluster, partitions, degree, founders)| FoundingList {
             proposer,
             cluster,
             partitions,
+            degree,
             founders,
         })
         .boxed()
@@ -226,6 +238,11 @@ fn standing() -> impl Strategy<Value = Standing> {
     select(vec![Standing::Founding, Standing::Member, Standing::Standby])
 }
 
+fn node_state() -> impl Strategy<Value = NodeState> {
+    use NodeState::*;
+    select(vec![Joining, Up, Suspect, Down, Draining, Gone])
+}
+
 fn testimony() -> impl Strategy<Value = Testimony> {
     use Testimony::*;
     select(vec![Founded, Granted, Counting, Dead, Unknown])
@@ -233,12 +250,15 @@ fn testimony() -> impl Strategy<Value = Testimony> {
 
 /// Maps that hold together: nodes numbered, groups numbered, slots divided evenly.
 fn map() -> BoxedStrategy<PartitionMap> {
-    (cluster(), history(), epoch(), vec(info(), 1..6), 1..40_u32, view())
-        .prop_map(|(cluster, history, epoch, mut nodes, count, view)| {
-            for (number, info) in nodes.iter_mut().enumerate() {
-                info.node.0[0] = number as u8;
+    let record = || (info(), node_state()).prop_map(|(info, state)| NodeRecord { info, state });
+    let degree = 1..=REPLICAS_LIMIT as u32;
+    (cluster(), history(), epoch(), degree, vec(record(), 1..6), 1..40_u32, view())
+        .prop_map(|(cluster, history, epoch, degree, mut nodes, count, view)| {
+            for (number, record) in nodes.iter_mut().enumerate() {
+                record.info.node.0[0] = number as u8;
             }
-            let replicas: Vec<_> = nodes.iter().map(|info| info.node).collect();
+            let replicas: Vec<_> = nodes.iter().map(|record| record.info.node).collect();
+            let directory = GroupView { view, replicas: replicas.clone() };
             let partitions = (1..)
                 .zip(even_partitions(count))
                 .map(|(group, (first, last))| {
@@ -247,7 +267,7 @@ fn map() -> BoxedStrategy<PartitionMap> {
                     Partition { group: GroupId(group), view, first, last, replicas }
                 })
                 .collect();
-            PartitionMap { cluster, history, epoch, nodes, partitions }
+            PartitionMap { cluster, history, epoch, degree, directory, nodes, partitions }
         })
         .boxed()
 }
@@ -297,6 +317,7 @@ pub(super) fn command() -> BoxedStrategy<Command> {
             .prop_map(|(session, seq, ack_below, write)| Command::Write { session, seq, ack_below, write }),
         2 => (session(), counter(), key()).prop_map(|(session, seq, key)| Command::Resolve { session, seq, key }),
         1 => vec(index(), 0..9).prop_map(|sessions| Command::ExpireSessions { sessions }),
+        1 => (session(), counter()).prop_map(|(session, ack_below)| Command::CloseSession { session, ack_below }),
     ]
     .boxed()
 }
@@ -320,7 +341,7 @@ fn versioned() -> BoxedStrategy<Versioned> {
 fn effect() -> impl Strategy<Value = Effect> {
     prop_oneof![
         Just(Effect::Written),
-        option::of(versioned()).prop_map(|previous| Effect::Deleted { previous }),
+        option::of(version()).prop_map(|previous| Effect::Deleted { previous }),
         option::of(versioned()).prop_map(|actual| Effect::Mismatch { actual }),
     ]
 }
@@ -390,12 +411,20 @@ pub(super) fn peer_message() -> BoxedStrategy<PeerMessage> {
         4 => directory().prop_map(Directory),
         1 => (token(), request()).prop_map(|(token, request)| Forward { token, request }),
         1 => (token(), reply()).prop_map(|(token, reply)| Forwarded { token, reply }),
+        1 => amount().prop_map(|mark| ReportPull { mark }),
+        1 => (amount(), vec(report(), 0..5)).prop_map(|(mark, replicas)| Report { mark, replicas }),
+        4 => membership::gossip().prop_map(|gossip| Gossip(Box::new(gossip))),
+        1 => membership::beat().prop_map(Beat),
     ]
     .boxed()
 }
 
 pub(super) fn client_message() -> BoxedStrategy<ClientMessage> {
-    let admin = select(vec![AdminRequest::Status, AdminRequest::AbandonOldData]);
+    let admin = prop_oneof![
+        Just(AdminRequest::Status),
+        Just(AdminRequest::AbandonOldData),
+        counter().prop_map(|from| AdminRequest::Events { from }),
+    ];
     prop_oneof![
         5 => request().prop_map(ClientMessage::Request),
         1 => (amount(), epoch()).prop_map(|(id, held)| ClientMessage::MapRequest { id, held }),
@@ -405,36 +434,72 @@ pub(super) fn client_message() -> BoxedStrategy<ClientMessage> {
 }
 
 fn node_status() -> impl Strategy<Value = NodeStatus> {
-    (option::of(node()), text(), addr(), any::<bool>(), option::of(standing()), amount(), amount32())
-        .prop_map(|(node, name, addr, up, standing, rtt_us, loss_ppm)| NodeStatus {
-            node,
-            name,
-            addr,
-            up,
-            standing,
-            rtt_us,
-            loss_ppm,
-        })
+    let who = (option::of(node()), text(), addr(), text(), text());
+    let how = (
+        any::<bool>(),
+        option::of(standing()),
+        option::of(node_state()),
+        option::of(membership::state()),
+        any::<bool>(),
+    );
+    (who, how, amount(), amount32()).prop_map(|(who, how, rtt_us, loss_ppm)| {
+        let (node, name, addr, zone, host) = who;
+        let (up, standing, state, member, reported) = how;
+        NodeStatus { node, name, addr, up, standing, state, member, reported, zone, host, rtt_us, loss_ppm }
+    })
+}
+
+fn report() -> impl Strategy<Value = ReplicaReport> {
+    let who = (group(), view(), option::of(ballot()), amount32());
+    let positions = (index(), index(), index(), amount(), amount(), amount());
+    (who, positions).prop_map(|(who, (len, decided, applied, keys, bytes, sessions))| {
+        let (group, view, leader, live) = who;
+        ReplicaReport { group, view, leader, live, len, decided, applied, keys, bytes, sessions }
+    })
 }
 
 fn group_status() -> impl Strategy<Value = GroupStatus> {
-    let who = (group(), view(), option::of(ballot()), vec(node(), 0..5), amount32());
-    let positions = (index(), index(), index(), amount(), amount(), amount());
-    (who, positions).prop_map(
-        |((group, view, leader, replicas, live), (len, decided, applied, keys, bytes, sessions))| {
-            GroupStatus { group, view, leader, replicas, live, len, decided, applied, keys, bytes, sessions }
-        },
+    let slots = (0..SLOTS, 0..SLOTS).prop_map(|(a, b)| SlotRange { first: Slot(a), last: Slot(b) });
+    let replica = (node(), option::of(report())).prop_map(|(node, report)| ReplicaStatus { node, report });
+    (group(), option::of(slots), view(), option::of(ballot()), vec(replica, 0..5)).prop_map(
+        |(group, slots, view, leader, replicas)| GroupStatus { group, slots, view, leader, replicas },
     )
+}
+
+fn cluster_event() -> impl Strategy<Value = ClusterEvent> {
+    use ClusterEvent::*;
+    prop_oneof![
+        info().prop_map(|info| Alive { info }),
+        node().prop_map(|node| Suspect { node }),
+        node().prop_map(|node| Restore { node }),
+        node().prop_map(|node| Dead { node }),
+        node().prop_map(|node| Left { node }),
+        (node(), node_state()).prop_map(|(node, state)| Decided { node, state }),
+        (group(), option::of(ballot())).prop_map(|(group, leader)| Leader { group, leader }),
+        (group(), view()).prop_map(|(group, view)| View { group, view }),
+        ballot().prop_map(|leader| Coordinator { leader }),
+        epoch().prop_map(|epoch| Map { epoch }),
+        text().prop_map(Conflict),
+    ]
+}
+
+fn event_record() -> impl Strategy<Value = EventRecord> {
+    (counter(), amount(), cluster_event()).prop_map(|(number, age_ms, event)| EventRecord {
+        number,
+        age_ms,
+        event,
+    })
 }
 
 fn status() -> BoxedStrategy<Status> {
     let who = (node(), text(), text(), standing(), text());
-    let what = (option::of(cluster()), history(), epoch(), vec(text(), 0..4));
+    let what =
+        (option::of(cluster()), history(), epoch(), amount32(), option::of(ballot()), vec(text(), 0..4));
     let lists = (vec(node_status(), 0..4), vec(group_status(), 0..4), vec((text(), amount()), 0..4));
     (who, what, lists)
         .prop_map(|(who, what, lists)| {
             let (node, name, version, standing, waits_for) = who;
-            let (cluster, history, epoch, founders) = what;
+            let (cluster, history, epoch, degree, coordinator, founders) = what;
             let (nodes, groups, counters) = lists;
             Status {
                 node,
@@ -445,6 +510,8 @@ fn status() -> BoxedStrategy<Status> {
                 cluster,
                 history,
                 epoch,
+                degree,
+                coordinator,
                 founders,
                 nodes,
                 groups,
@@ -459,6 +526,7 @@ pub(super) fn server_message() -> BoxedStrategy<ServerMessage> {
         3 => status().prop_map(|status| AdminReply::Status(Box::new(status))),
         1 => text().prop_map(AdminReply::Done),
         1 => text().prop_map(AdminReply::Refused),
+        2 => vec(event_record(), 0..5).prop_map(AdminReply::Events),
     ];
     prop_oneof![
         4 => reply().prop_map(ServerMessage::Reply),

@@ -2,6 +2,8 @@
 //!
 //! Notation: hexadecimal, `aa*16` for repeated bytes, `'hay'` for ASCII.
 
+mod membership;
+
 use core::net::SocketAddr;
 
 use bytes::Bytes;
@@ -9,7 +11,10 @@ use bytes::Bytes;
 use super::read;
 use crate::codec::{Encode, encode_whole};
 use crate::ids::*;
-use crate::message::admin::{AdminReply, AdminRequest, GroupStatus, NodeStatus, Status};
+use crate::message::admin::{
+    AdminReply, AdminRequest, ClusterEvent, EventRecord, GroupStatus, NodeStatus, ReplicaReport,
+    ReplicaStatus, SlotRange, Status,
+};
 use crate::message::broadcast::{BroadcastMessage, Entry, EntryKind};
 use crate::message::client::*;
 use crate::message::directory::*;
@@ -177,20 +182,20 @@ fn heartbeats() -> Vec<(GroupHeartbeat, &'static str)> {
 }
 
 fn info() -> NodeInfo {
-    NodeInfo { node: A, name: "n1".to_owned(), addr: SocketAddr::from(([127, 0, 0, 1], 7400)) }
+    NodeInfo {
+        zone: "z".to_owned(),
+        host: "h1".to_owned(),
+        ..NodeInfo::new(A, "n1", SocketAddr::from(([127, 0, 0, 1], 7400)))
+    }
 }
 
 fn founding_list() -> FoundingList {
-    let other = NodeInfo {
-        node: B,
-        name: String::new(),
-        addr: SocketAddr::from(([0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2_u8], 1)),
-    };
-    FoundingList { proposer: A, cluster: CLUSTER, partitions: 8, founders: vec![info(), other] }
+    let addr = SocketAddr::from(([0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2_u8], 1));
+    let other = NodeInfo::new(B, "", addr);
+    FoundingList { proposer: A, cluster: CLUSTER, partitions: 8, degree: 3, founders: vec![info(), other] }
 }
 
-const FOUNDING_LIST: &str =
-    "aa*16 cc*16 0008 02 aa*16 02 'n1' 04 7f000001 1ce8 bb*16 00 06 2001 00*13 02 0001";
+const FOUNDING_LIST: &str = "aa*16 cc*16 0008 03 02 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' bb*16 00 06 2001 00*13 02 0001 00 00";
 
 fn map() -> PartitionMap {
     let partitions = (1..)
@@ -203,20 +208,32 @@ fn map() -> PartitionMap {
             replicas: vec![A],
         })
         .collect();
-    PartitionMap { cluster: CLUSTER, history: HistoryId(0), epoch: Epoch(1), nodes: vec![info()], partitions }
+    PartitionMap {
+        cluster: CLUSTER,
+        history: HistoryId(0),
+        epoch: Epoch(1),
+        degree: 3,
+        directory: GroupView { view: VIEW, replicas: vec![A] },
+        nodes: vec![NodeRecord { info: info(), state: NodeState::Up }],
+        partitions,
+    }
 }
 
-const MAP: &str =
-    "cc*16 00 01 01 aa*16 02 'n1' 04 7f000001 1ce8 02 01 02 0000 1fff 01 aa*16 02 02 2000 3fff 01 aa*16";
+const MAP: &str = "cc*16 00 01 03 02 01 aa*16 01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 02 01 02 0000 1fff 01 aa*16 02 02 2000 3fff 01 aa*16";
 
 /// As many nodes and groups as a map may have.
 pub(super) fn full_map() -> PartitionMap {
     let node = |number: usize| NodeId((number as u128).to_be_bytes());
     let nodes = (0..NODES_LIMIT)
-        .map(|number| NodeInfo {
-            node: node(number),
-            name: "n".repeat(NAME_LIMIT),
-            addr: SocketAddr::from(([9; 16], 7400)),
+        .map(|number| NodeRecord {
+            info: NodeInfo {
+                node: node(number),
+                name: "n".repeat(NAME_LIMIT),
+                addr: SocketAddr::from(([9; 16], 7400)),
+                zone: "z".repeat(NAME_LIMIT),
+                host: "h".repeat(NAME_LIMIT),
+            },
+            state: NodeState::Down,
         })
         .collect();
     let partitions = (1..)
@@ -229,7 +246,16 @@ pub(super) fn full_map() -> PartitionMap {
             replicas: (0..REPLICAS_LIMIT).map(node).collect(),
         })
         .collect();
-    PartitionMap { cluster: CLUSTER, history: HistoryId(0), epoch: Epoch(1), nodes, partitions }
+    let directory = GroupView { view: VIEW, replicas: (0..REPLICAS_LIMIT).map(node).collect() };
+    PartitionMap {
+        cluster: CLUSTER,
+        history: HistoryId(0),
+        epoch: Epoch(1),
+        degree: 3,
+        directory,
+        nodes,
+        partitions,
+    }
 }
 
 fn directories() -> Vec<(DirectoryMessage, String)> {
@@ -246,15 +272,16 @@ fn directories() -> Vec<(DirectoryMessage, String)> {
     vec![
         (
             introduce(Standing::Founding, None, vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 00 2122232425262728 00".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 01 00 2122232425262728 00".to_owned(),
         ),
         (
             introduce(Standing::Member, Some(CLUSTER), vec![B]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 02 01 cc*16 2122232425262728 01 bb*16".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 01 cc*16 2122232425262728 01 bb*16"
+                .to_owned(),
         ),
         (
             introduce(Standing::Standby, Some(CLUSTER), vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 03 01 cc*16 2122232425262728 00".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 03 01 cc*16 2122232425262728 00".to_owned(),
         ),
         (Propose(founding_list()), format!("02 {FOUNDING_LIST}")),
         (Grant { list }, "03 1112131415161718".to_owned()),
@@ -287,6 +314,7 @@ fn commands() -> Vec<(Command, &'static str)> {
         (cas(Expect::Version(VERSION)), "02 05 40c8 4046 06 03 03 'key' 03 05 09 01 'v'"),
         (Command::Resolve { session: SESSION, seq: 70, key }, "03 05 40c8 4046 03 'key'"),
         (Command::ExpireSessions { sessions: vec![LogIndex(1), LogIndex(200)] }, "04 02 01 40c8"),
+        (Command::CloseSession { session: SESSION, ack_below: 71 }, "05 05 40c8 4047"),
     ]
 }
 
@@ -307,6 +335,7 @@ fn requests() -> Vec<(ClientMessage, &'static str)> {
         (ClientMessage::MapRequest { id: 77, held: Epoch(0) }, "02 404d 00"),
         (ClientMessage::Admin { id: 77, request: AdminRequest::Status }, "03 404d 01"),
         (ClientMessage::Admin { id: 77, request: AdminRequest::AbandonOldData }, "03 404d 02"),
+        (ClientMessage::Admin { id: 77, request: AdminRequest::Events { from: 200 } }, "03 404d 03 40c8"),
     ]
 }
 
@@ -318,7 +347,7 @@ fn outcomes() -> Vec<(Outcome, &'static str)> {
         (Outcome::Opened { session: SESSION }, "01 05 40c8"),
         (applied(Effect::Written), "02 40c8 01"),
         (applied(Effect::Deleted { previous: None }), "02 40c8 02 00"),
-        (applied(Effect::Deleted { previous: Some(versioned()) }), "02 40c8 02 01 01 'v' 05 09"),
+        (applied(Effect::Deleted { previous: Some(VERSION) }), "02 40c8 02 01 05 09"),
         (applied(Effect::Mismatch { actual: Some(versioned()) }), "02 40c8 03 01 01 'v' 05 09"),
         (Outcome::Read { at, found: Some(versioned()) }, "03 40c8 01 01 'v' 05 09"),
         (Outcome::Page { at, pairs: vec![pair], more: true }, "04 40c8 01 03 'key' 01 'v' 05 09 01"),
@@ -338,22 +367,11 @@ fn outcomes() -> Vec<(Outcome, &'static str)> {
     ]
 }
 
-fn status() -> Status {
-    let node = NodeStatus {
-        node: Some(A),
-        name: "n1".to_owned(),
-        addr: info().addr,
-        up: true,
-        standing: Some(Standing::Member),
-        rtt_us: 250,
-        loss_ppm: 10,
-    };
-    let unknown = NodeStatus { node: None, name: String::new(), up: false, standing: None, ..node.clone() };
-    let group = GroupStatus {
+fn report() -> ReplicaReport {
+    ReplicaReport {
         group: GROUP,
         view: VIEW,
         leader: Some(BALLOT),
-        replicas: vec![A, B],
         live: 2,
         len: LogIndex(3),
         decided: LogIndex(2),
@@ -361,6 +379,73 @@ fn status() -> Status {
         keys: 4,
         bytes: 5,
         sessions: 6,
+    }
+}
+
+const REPORT: &str = "05 02 01 412c 07 aa*16 02 03 02 01 04 05 06";
+
+fn events() -> (Vec<ClusterEvent>, String) {
+    use ClusterEvent::*;
+    let node = B;
+    let events = [
+        (Alive { info: info() }, "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1'"),
+        (Suspect { node }, "02 bb*16"),
+        (Restore { node }, "03 bb*16"),
+        (Dead { node }, "04 bb*16"),
+        (Left { node }, "05 bb*16"),
+        (Decided { node, state: NodeState::Joining }, "06 bb*16 01"),
+        (Decided { node, state: NodeState::Up }, "06 bb*16 02"),
+        (Decided { node, state: NodeState::Suspect }, "06 bb*16 03"),
+        (Decided { node, state: NodeState::Down }, "06 bb*16 04"),
+        (Decided { node, state: NodeState::Draining }, "06 bb*16 05"),
+        (Decided { node, state: NodeState::Gone }, "06 bb*16 06"),
+        (Leader { group: GROUP, leader: Some(BALLOT) }, "07 05 01 412c 07 aa*16"),
+        (Leader { group: GROUP, leader: None }, "07 05 00"),
+        (View { group: GROUP, view: VIEW }, "08 05 02"),
+        (Coordinator { leader: BALLOT }, "09 412c 07 aa*16"),
+        (Map { epoch: Epoch(2) }, "0a 02"),
+        (Conflict("no".to_owned()), "0b 02 'no'"),
+    ];
+    let (events, bytes): (Vec<_>, Vec<_>) = events.into_iter().unzip();
+    (events, bytes.iter().map(|event| format!("404d 43e8 {event} ")).collect())
+}
+
+fn status() -> Status {
+    let node = NodeStatus {
+        node: Some(A),
+        name: "n1".to_owned(),
+        addr: info().addr,
+        up: true,
+        standing: Some(Standing::Member),
+        state: Some(NodeState::Draining),
+        member: Some(crate::message::membership::MemberState::Suspect),
+        reported: true,
+        zone: "z".to_owned(),
+        host: "h1".to_owned(),
+        rtt_us: 250,
+        loss_ppm: 10,
+    };
+    let unknown = NodeStatus {
+        node: None,
+        name: String::new(),
+        up: false,
+        standing: None,
+        state: None,
+        member: None,
+        reported: false,
+        zone: String::new(),
+        host: String::new(),
+        ..node.clone()
+    };
+    let group = GroupStatus {
+        group: GROUP,
+        slots: Some(SlotRange { first: Slot(0), last: Slot(0x1fff) }),
+        view: VIEW,
+        leader: Some(BALLOT),
+        replicas: vec![
+            ReplicaStatus { node: A, report: Some(report()) },
+            ReplicaStatus { node: B, report: None },
+        ],
     };
     Status {
         node: A,
@@ -371,6 +456,8 @@ fn status() -> Status {
         cluster: Some(CLUSTER),
         history: HistoryId(0),
         epoch: Epoch(1),
+        degree: 3,
+        coordinator: Some(BALLOT),
         founders: vec!["h1:1".to_owned()],
         nodes: vec![node, unknown],
         groups: vec![group],
@@ -378,15 +465,20 @@ fn status() -> Status {
     }
 }
 
-const STATUS: &str = "aa*16 02 'n1' 05 '0.1.0' 02 02 'n2' 01 cc*16 00 01 01 04 'h1:1' \
-    02 01 aa*16 02 'n1' 04 7f000001 1ce8 01 01 02 40fa 0a 00 00 04 7f000001 1ce8 00 00 40fa 0a \
-    01 05 02 01 412c 07 aa*16 02 aa*16 bb*16 02 03 02 01 04 05 06 01 02 'in' 03";
+const STATUS: &str = "aa*16 02 'n1' 05 '0.1.0' 02 02 'n2' 01 cc*16 00 01 03 01 412c 07 aa*16 01 04 'h1:1' \
+    02 01 aa*16 02 'n1' 04 7f000001 1ce8 01 01 02 01 05 01 02 01 01 'z' 02 'h1' 40fa 0a \
+    00 00 04 7f000001 1ce8 00 00 00 00 00 00 00 40fa 0a \
+    01 05 01 0000 1fff 02 01 412c 07 aa*16 02 aa*16 01 05 02 01 412c 07 aa*16 02 03 02 01 04 05 06 bb*16 00 \
+    01 02 'in' 03";
 
 fn servers() -> Vec<(ServerMessage, String)> {
     let hint = |leader| Some(RouteHint { epoch: Epoch(2), group: GROUP, leader });
     let outcome = || Outcome::Refused(Refusal::NotLeader);
     let reply = |hint| ServerMessage::Reply(Reply { id: 77, hint, outcome: outcome() });
     let admin = |reply| ServerMessage::Admin { id: 77, reply };
+    let (events, bytes) = events();
+    let record = |event| EventRecord { number: 77, age_ms: 1000, event };
+    let happened = AdminReply::Events(events.into_iter().map(record).collect());
     vec![
         (reply(None), "01 404d 00 08 01".to_owned()),
         (reply(hint(None)), "01 404d 01 02 05 00 08 01".to_owned()),
@@ -396,6 +488,7 @@ fn servers() -> Vec<(ServerMessage, String)> {
         (admin(AdminReply::Status(Box::new(status()))), format!("03 404d 01 {STATUS}")),
         (admin(AdminReply::Done("ok".to_owned())), "03 404d 02 02 'ok'".to_owned()),
         (admin(AdminReply::Refused("no".to_owned())), "03 404d 03 02 'no'".to_owned()),
+        (admin(happened), format!("03 404d 04 11 {bytes}")),
     ]
 }
 
@@ -420,6 +513,11 @@ fn peers() -> Vec<(PeerMessage, String)> {
         (chunk(false, Bytes::new()), "04 05 43e8 d1*16 c1*8 80010000 00 00".to_owned()),
         (PeerMessage::Forward { token, request }, "06 3132333435363738 404d 05 00 02 03 'key' 00".to_owned()),
         (PeerMessage::Forwarded { token, reply }, "07 3132333435363738 404d 00 06".to_owned()),
+        (PeerMessage::ReportPull { mark: 77 }, "0a 404d".to_owned()),
+        (
+            PeerMessage::Report { mark: 77, replicas: vec![report(); 2] },
+            format!("0b 404d 02 {REPORT} {REPORT}"),
+        ),
     ];
     let wrap = |message| PeerMessage::Broadcast { group: GROUP, view: VIEW, message };
     peers.extend(
@@ -432,6 +530,7 @@ fn peers() -> Vec<(PeerMessage, String)> {
     );
     let (beats, bytes): (Vec<_>, Vec<_>) = heartbeats().into_iter().unzip();
     peers.push((PeerMessage::Heartbeats(beats), format!("02 05 {}", bytes.join(" "))));
+    peers.extend(membership::peers());
     peers
 }
 
@@ -490,7 +589,7 @@ fn the_directory_has_these_bytes() {
 #[test]
 fn commands_have_these_bytes() {
     check(&commands());
-    has_all_kinds(&commands(), 0, 4);
+    has_all_kinds(&commands(), 0, 5);
     has_all_kinds(&commands()[1..4], 7, 3);
     has_all_kinds(&commands()[3..6], 12, 3);
 }
@@ -520,5 +619,5 @@ fn answers_have_these_bytes() {
 fn peers_have_these_bytes() {
     let samples = borrowed(peers());
     check(&samples);
-    has_all_kinds(&samples, 0, 7);
+    has_all_kinds(&samples, 0, 11);
 }

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use haystack_wire::message::directory::ListId;
+
 use super::*;
 
 const STEP: Duration = Duration::from_millis(10);
@@ -150,7 +152,7 @@ impl World {
             match output {
                 Output::Send { to, message } => self.wire.push((process.me.node, to, message)),
                 Output::Announce(..) => announce = true,
-                Output::Member(list) => {
+                Output::Founded(list) => {
                     let before = self.members.insert(process.me.node, list.cluster);
                     assert_eq!(before, None, "a process becomes a member once");
                 }
@@ -222,6 +224,26 @@ fn the_late_word_of_a_predecessor_does_not_hide_its_successor() {
 }
 
 #[test]
+fn a_copy_of_a_founders_state_directory_does_not_hide_the_founder() {
+    let mut world = World::new(7, 2);
+    (0..2).for_each(|at| world.start(at));
+    let addr = world.hosts[0].addr;
+    let founder = world.hosts[0].process.as_ref().unwrap();
+    let (node, word) = (founder.me.node, founder.introduction());
+    let mut life = founder.life.clone();
+    let elsewhere = SocketAddr::from(([10, 0, 9, 9], 7400));
+    let config = Config { seeds: vec![addr], ..Config::new("copy", elsewhere, Vec::new()) };
+    let copy = NodeId([9; 16]);
+    life.begin(copy);
+    let copied = Founding::new(&config, copy, life, world.now, Rng::from_u64(9)).introduction();
+    let now = world.now;
+    let process = world.hosts[1].process.as_mut().unwrap();
+    process.on_introduce(now, copy, elsewhere, &copied);
+    process.on_introduce(now, node, addr, &word);
+    assert_eq!(process.process_at(addr).map(|(info, _)| info.node), Some(node));
+}
+
+#[test]
 fn a_founder_that_falls_silent_is_missing_until_it_is_heard_again() {
     let mut world = World::new(6, 3);
     (0..2).for_each(|at| world.start(at));
@@ -279,7 +301,7 @@ fn a_member_or_a_host_that_sees_members_refuses_to_abandon() {
     for host in &mut world.hosts {
         assert!(host.process.as_mut().unwrap().abandon(now).is_err());
     }
-    assert!(world.standings()[0].contains("standby"), "{:?}", world.standings());
+    assert!(world.standings()[0].contains("joining"), "{:?}", world.standings());
 }
 
 #[test]

@@ -10,8 +10,7 @@ impl Founding {
         match &self.phase {
             Phase::Member { .. } => String::new(),
             Phase::Standby { cluster } if self.members_in_sight(*cluster) > 0 => format!(
-                "standby: cluster {} was founded without this process, so it has no vote; it forwards requests, \
-                 and serves as soon as the cluster's views can change",
+                "joining: cluster {} is found, and its coordinator has not admitted this daemon yet",
                 cluster.short()
             ),
             Phase::Standby { cluster } => format!(
@@ -43,6 +42,15 @@ impl Founding {
     }
 
     fn seeking_waits_for(&self) -> String {
+        if self.config.founders.is_empty() {
+            return format!(
+                "joining: no member of a cluster answers at {} yet",
+                self.config.seed_names.join(", ")
+            );
+        }
+        if let Some(namesake) = self.namesake() {
+            return format!("founding: {namesake}");
+        }
         let mut missing = Vec::new();
         for (addr, name) in self.config.founders.iter().zip(&self.config.founder_names) {
             if *addr == self.me.addr {

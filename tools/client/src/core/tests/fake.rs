@@ -21,7 +21,9 @@ use haystack_wire::message::client::{
     Command, Effect, Expect, Outcome, Pair, Refusal, Reply, Request, RequestBody, RouteHint, SESSION_WINDOW,
     Versioned, Write,
 };
-use haystack_wire::message::directory::{NodeInfo, Partition, PartitionMap};
+use haystack_wire::message::directory::{
+    GroupView, NodeInfo, NodeRecord, NodeState, Partition, PartitionMap,
+};
 use haystack_wire::message::{ClientMessage, ServerMessage};
 use haystack_wire::rng::Rng;
 use haystack_wire::slot::{even_partitions, slot_of};
@@ -71,6 +73,10 @@ pub(crate) struct Cluster {
     pub(super) forwards: bool,
 }
 
+fn record(node: NodeId, addr: SocketAddr) -> NodeRecord {
+    NodeRecord { info: NodeInfo::new(node, &node.short(), addr), state: NodeState::Up }
+}
+
 impl Cluster {
     pub(crate) fn new(id: u8, partitions: u32, nodes: &[(NodeId, SocketAddr)]) -> Self {
         let partitions =
@@ -81,14 +87,18 @@ impl Cluster {
                 last,
                 replicas: nodes.iter().map(|(node, _)| *node).collect(),
             });
+        let mut records: Vec<NodeRecord> = nodes.iter().map(|(node, addr)| record(*node, *addr)).collect();
+        records.sort_unstable_by_key(|record| record.info.node);
         let map = PartitionMap {
             cluster: ClusterId([id; 16]),
             history: HistoryId(0),
             epoch: Epoch(1),
-            nodes: nodes
-                .iter()
-                .map(|(node, addr)| NodeInfo { node: *node, name: node.short(), addr: *addr })
-                .collect(),
+            degree: 3,
+            directory: GroupView {
+                view: ViewId(0),
+                replicas: nodes.iter().take(3).map(|(node, _)| *node).collect(),
+            },
+            nodes: records,
             partitions: partitions.collect(),
         };
         let leading =
@@ -104,6 +114,11 @@ impl Cluster {
 
     pub(super) fn group(&mut self, group: u32) -> &mut GroupState {
         self.groups.get_mut(&GroupId(group)).unwrap()
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn sessions(&self) -> usize {
+        self.groups.values().map(|group| group.sessions.len()).sum()
     }
 
     /// Does what the request's group would do with it.
@@ -141,6 +156,7 @@ impl Cluster {
                         wrong(&key)
                     }
                 }
+                Command::CloseSession { session, ack_below } => group.close(session, ack_below),
                 Command::ExpireSessions { .. } => Outcome::Refused(Refusal::Malformed),
             },
         }
@@ -188,7 +204,9 @@ impl GroupState {
                 self.data.insert(key.clone(), Versioned { value: value.clone(), version });
                 Effect::Written
             }
-            Write::Delete { key } => Effect::Deleted { previous: self.data.remove(key) },
+            Write::Delete { key } => {
+                Effect::Deleted { previous: self.data.remove(key).map(|removed| removed.version) }
+            }
             Write::Cas { key, expect, value } => {
                 let actual = self.data.get(key).cloned();
                 let fits = match expect {
@@ -210,6 +228,16 @@ impl GroupState {
         let reply = Outcome::Applied { at, effect };
         known.replies.insert(seq, reply.clone());
         reply
+    }
+
+    fn close(&mut self, session: SessionId, ack_below: u64) -> Outcome {
+        self.append();
+        let known = self.sessions.get(&session.index.0);
+        if known.is_some_and(|known| known.replies.keys().any(|seq| *seq >= ack_below)) {
+            return Outcome::Refused(Refusal::OutOfWindow);
+        }
+        self.sessions.remove(&session.index.0);
+        Outcome::SessionExpired
     }
 
     fn resolve(&mut self, session: SessionId, seq: u64) -> Outcome {
