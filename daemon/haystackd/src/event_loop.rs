@@ -25,6 +25,7 @@ use crate::life::LifeFile;
 use crate::report::Reporter;
 use crate::resolver::Resolver;
 use crate::socket::Socket;
+use crate::stopped;
 
 /// The socket's mark among the event sources.
 const SOCKET: Token = Token(0);
@@ -466,9 +467,12 @@ impl EventLoop {
                 Event::Cluster(event) => tell_cluster(log, &event),
                 // Only for checkers, and never asked for here.
                 Event::Applied { .. } => {}
-                Event::Stopped { last_majority } => {
+                Event::Stopped { groups } => {
                     self.phase = Phase::Over;
-                    tell_stopped(log, self.parts.alone, last_majority);
+                    match stopped::sentence(self.parts.alone, &groups) {
+                        Some(sentence) => warn!(log, "{sentence}"),
+                        None => info!(log, "stopped"),
+                    }
                 }
             }
         }
@@ -512,21 +516,6 @@ fn tell_cluster(log: &Logger, event: &ClusterEvent) {
         }
         ClusterEvent::Map { epoch } => debug!(log, "map"; "epoch" => epoch.0),
         ClusterEvent::Conflict(what) => warn!(log, "conflict: {what}"),
-    }
-}
-
-/// The last word of a clean stop.
-fn tell_stopped(log: &Logger, alone: bool, last_majority: bool) {
-    if alone {
-        warn!(log, "stopped. This was the only daemon of the cluster: what it stored is gone with it");
-    } else if last_majority {
-        warn!(
-            log,
-            "stopped. ONE MORE STOP WOULD LOSE DATA: some partitions have only just a majority left. Keep the other \
-             daemons running: this version cannot give the place of this one to a new process yet"
-        );
-    } else {
-        info!(log, "stopped");
     }
 }
 

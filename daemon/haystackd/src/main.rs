@@ -16,6 +16,7 @@ mod report;
 mod resolver;
 mod run;
 mod socket;
+mod stopped;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -33,6 +33,8 @@ pub fn binary(name: &str) -> PathBuf {
 pub struct Dev {
     child: Child,
     lines: BufReader<ChildStdout>,
+    /// The line that said that it is ready.
+    pub ready: String,
     /// The daemons by name: address and process.
     pub daemons: BTreeMap<String, (String, u32)>,
 }
@@ -59,7 +61,7 @@ impl Dev {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut dev = Self { child, lines, daemons: BTreeMap::new() };
+        let mut dev = Self { child, lines, ready: String::new(), daemons: BTreeMap::new() };
         loop {
             let line = dev.line();
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -67,6 +69,7 @@ impl Dev {
                 dev.daemons.insert(name.to_owned(), (addr.to_owned(), process.parse().unwrap()));
             }
             if line.starts_with("ready") {
+                dev.ready = line;
                 return dev;
             }
         }
@@ -108,11 +111,14 @@ impl Dev {
         self.ctl_command(args).output().unwrap()
     }
 
+    /// `haystackctl` with these arguments, connected to one daemon.
+    pub fn ctl_at(&self, name: &str, args: &[&str]) -> Output {
+        ctl_command(&self.daemons[name].0, args).output().unwrap()
+    }
+
     /// `haystackctl` with these arguments, not started yet.
     pub fn ctl_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary("haystackctl"));
-        command.args(["--connect", &self.connect()]).args(args).stdin(Stdio::null());
-        command
+        ctl_command(&self.connect(), args)
     }
 
     /// Stops the cluster as Ctrl-C does, and returns its exit status.
@@ -127,6 +133,12 @@ impl Dev {
         }
         code
     }
+}
+
+fn ctl_command(connect: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(binary("haystackctl"));
+    command.args(["--connect", connect]).args(args).stdin(Stdio::null());
+    command
 }
 
 impl Drop for Dev {
@@ -161,4 +173,28 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Output {
 /// What a process printed, as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What a process printed, as JSON.
+///
+/// # Panics
+/// If it is none.
+pub fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+/// Debian's list of words as `load` reads it: every word with the number of its line.
+///
+/// # Panics
+/// If it is not installed.
+pub fn word_lines() -> Vec<Vec<u8>> {
+    const WORDS: &str = "/usr/share/dict/words";
+    let words =
+        std::fs::read(WORDS).unwrap_or_else(|error| panic!("{WORDS}: {error}; install Debian's wamerican"));
+    let words = words.split(|byte| *byte == b'\n').filter(|word| !word.is_empty());
+    let lines: Vec<Vec<u8>> =
+        words.zip(1..).map(|(word, number)| [word, format!("\t{number}").as_bytes()].concat()).collect();
+    assert!(lines.len() > 100_000, "{} words are not the whole list", lines.len());
+    lines
 }

@@ -110,6 +110,7 @@ fn made_up(kind: u8, reader: &mut Reader<'_>) -> Bytes {
         0 | 1 => Command::OpenSession,
         2 => Command::Resolve { session, seq, key },
         3 => Command::ExpireSessions { sessions: vec![session.index, LogIndex(ack_below)] },
+        4 => Command::CloseSession { session, ack_below },
         _ => Command::Write { session, seq, ack_below, write },
     })
 }

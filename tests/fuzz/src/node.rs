@@ -207,6 +207,7 @@ impl World {
             2 => {
                 RequestBody::Command(encode_whole(&Command::ExpireSessions { sessions: vec![session.index] }))
             }
+            5 => RequestBody::Command(encode_whole(&Command::CloseSession { session, ack_below })),
             3 => RequestBody::Get { key, stale: kind & 1 == 0 },
             4 => RequestBody::Scan { after: (kind & 1 == 0).then_some(key), limit: u32::from(kind) },
             _ => RequestBody::Command(encode_whole(&Command::Write { session, seq, ack_below, write })),

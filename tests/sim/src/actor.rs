@@ -20,6 +20,8 @@ use crate::value::{self, Value};
 
 /// Time that a resolve has.
 const RESOLVE_PATIENCE: u64 = 3 * SECONDS;
+/// Time that the end of a session has.
+const CLOSE_PATIENCE: u64 = 2 * SECONDS;
 /// Bytes of keys and values that a scan asks for.
 const SCAN_BYTES: u32 = 2_000;
 
@@ -220,6 +222,9 @@ impl Actor {
     }
 
     fn draw(&mut self, at: usize, now: u64, clock: Clock, record: &mut Record) {
+        if self.dice.chance(self.load.close) {
+            self.core.close_sessions(clock.at(now), clock.at(now + CLOSE_PATIENCE));
+        }
         let key = self.dice.index(record.keys.len()) as u32;
         let value = record.history.next_value();
         let mut length = self.dice.range(self.load.small.0, self.load.small.1) as usize;
@@ -377,7 +382,10 @@ impl Actor {
             }
             Err(error) => {
                 self.on_error(at, now, record, op, &error);
-                Ok(())
+                match &error {
+                    Error::SessionExpired { ticket, .. } => not_closed(who, record, ticket),
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -432,7 +440,12 @@ impl Actor {
                 record.seen.resolved_expired += 1;
                 record.history.ops[op].settled = Some(now);
                 self.begin_anew(at, now, record);
-                Ok(())
+                match record.history.ops[op].session {
+                    Some((session, seq)) => {
+                        not_closed(who, record, &Ticket { session, seq, key: Bytes::new() })
+                    }
+                    None => Ok(()),
+                }
             }
             Ok(answer) => {
                 record.seen.resolved_applied += 1;
@@ -464,6 +477,15 @@ impl Actor {
         };
         self.known.insert(key, known);
     }
+}
+
+/// A client closes a session only when it has all its replies: it may never be told afterwards that an operation of
+/// it is lost with the session.
+fn not_closed(who: &str, record: &mut Record, ticket: &Ticket) -> Check {
+    let session = ticket.session;
+    let closed = record.canons.group(session.group).model.is_closed(session);
+    ensure!(!closed, Once, "{who} closed {session:?} and needed the reply to {}", ticket.seq);
+    Ok(())
 }
 
 impl Waits {
@@ -515,6 +537,7 @@ fn settle(who: &str, now: u64, record: &mut Record, op: usize, answer: &Answer) 
             let status = match (effect, action) {
                 (Effect::Written, Action::Put(_) | Action::Cas { .. }) => Status::Done(None),
                 (Effect::Deleted { previous }, Action::Delete) => {
+                    let previous = previous.map(|version| canon.written(who, name, version)).transpose()?;
                     Status::Done(held(who, previous.as_ref(), record)?)
                 }
                 (Effect::Mismatch { actual }, Action::Cas { .. }) => {

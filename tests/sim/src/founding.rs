@@ -75,6 +75,7 @@ pub(crate) fn bend(seed: u64, scenario: &mut Scenario, enabled: &impl Fn(&str) -
         large: (0, 0),
         patience: (SECONDS, SECONDS),
         resolve: 0,
+        close: 0,
     };
 }
 

@@ -207,7 +207,7 @@ impl World {
         let entries = self.lively().iter().map(lack).max().unwrap_or(0);
         let weather = &self.scenario.weather;
         let trip = weather.delay.1 + weather.jitter + 4 * self.scenario.cpu.turn;
-        let by_one = (self.scenario.limits.chunk as u64) < ENTRY_BYTES;
+        let by_one = self.scenario.limits.chunk < ENTRY_BYTES;
         if by_one { entries * 2 * trip } else { 0 }
     }
 

@@ -99,6 +99,7 @@ pub(crate) fn count_all(world: &mut World, looked: Looked) {
             ("below_window", rare.below_window),
             ("fenced", rare.fenced),
             ("sessions_ended", rare.sessions_ended),
+            ("sessions_closed", rare.sessions_closed),
         ];
         coverage.add_all("log", named.into_iter());
     }

@@ -159,6 +159,8 @@ pub(crate) struct Load {
     pub(crate) patience: (u64, u64),
     /// Share of unknown writes that are resolved at once.
     pub(crate) resolve: Ppm,
+    /// Share of operations before which the client closes its sessions.
+    pub(crate) close: Ppm,
 }
 
 /// What a process costs.
@@ -400,5 +402,6 @@ fn load(dice: &mut Dice) -> Load {
         },
         patience: (dice.range(100, 800) * MILLIS, dice.range(1_000, 5_000) * MILLIS),
         resolve: dice.pick(&[0, 500_000, 1_000_000]).unwrap_or(0),
+        close: if dice.coin() { dice.magnitude(1_000, 200_000) as Ppm } else { 0 },
     }
 }

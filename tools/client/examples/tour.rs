@@ -20,7 +20,7 @@ fn main() -> Result<(), Error> {
         CasOutcome::Mismatch { actual } => println!("somebody else was faster: {actual:?}"),
     }
     let previous = connection.delete("tour/colour")?.previous;
-    println!("deleted {:?}", previous.map(|previous| previous.value));
+    println!("deleted version {previous:?}");
 
     let puts = (0..10_000).map(|n| Operation::put(format!("tour/{n}"), n.to_string()));
     let written = connection.pipeline(puts)?.into_iter().filter(Result::is_ok).count();

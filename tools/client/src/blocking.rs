@@ -62,6 +62,12 @@ pub use options::{DEFAULT_PORT, Options};
 ///
 /// A thread of the connection, the *keeper*, serves the links between calls: it acknowledges what arrived, so that the
 /// daemons need not repeat it, and goes on with what was submitted. It sleeps while there is nothing to do.
+///
+/// # At its end
+///
+/// A connection that is dropped ends its sessions, so that the daemons need not remember their last replies any
+/// longer, and takes at most a fifth of a second for it. The session of a write whose outcome is unknown stays, so that
+/// the ticket can be resolved; it expires when it is idle.
 pub struct Connection {
     shared: Arc<Shared>,
     keeper: Option<JoinHandle<()>>,
@@ -139,7 +145,7 @@ impl Connection {
         answer::written(self.driver().call(Operation::put(own(key), own(value)))?)
     }
 
-    /// Removes a key, and returns what was there.
+    /// Removes a key, and returns the version of what was there.
     ///
     /// # Errors
     /// See [`Error`].
@@ -274,6 +280,12 @@ impl Connection {
     /// The processes that answered a handshake, and where.
     pub fn connected(&self) -> Vec<(NodeId, SocketAddr)> {
         self.look().client.connected().collect()
+    }
+
+    /// Where daemons are looked for: the addresses that were given, as they were looked up, and those that
+    /// administrator's requests named since.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.look().client.addresses().to_vec()
     }
 
     /// Counters of what happened.

@@ -198,7 +198,9 @@ impl fmt::Display for Reason<'_> {
             }
             Refusal::Overloaded => f.write_str("the partition is overloaded; try again later"),
             Refusal::Full => f.write_str(
-                "the memory limit is reached; delete something, or raise the limit of the daemons",
+                "the partition's memory limit is reached: keys, values, open sessions and the replies that are \
+                 remembered for them count; delete something, end idle clients, or raise `memory_limit` in the \
+                 configuration of the daemons",
             ),
             Refusal::TooLarge { limit } => write!(f, "the key or value is over the limit of {limit} bytes"),
             Refusal::OutOfWindow => f.write_str("the operation's number is outside its session's window"),
@@ -238,7 +240,8 @@ mod tests {
             Error::Unknown(ticket()).to_string(),
             "the outcome is unknown: the write may have been applied, or may be yet (session 2.9, number 4)"
         );
-        assert!(Error::Refused(Refusal::Full).to_string().contains("delete something"));
+        let full = Error::Refused(Refusal::Full).to_string();
+        assert!(full.contains("replies that are remembered") && full.contains("delete something"), "{full}");
         assert!(Error::Unreachable(Wait::Map).to_string().contains("is the cluster founded?"));
         assert!(
             Error::from(Usage::KeyTooLong { bytes: 9, limit: 8 }).to_string().contains("more than the 8")

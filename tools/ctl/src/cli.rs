@@ -8,9 +8,10 @@ use std::time::Duration;
 use haystack_client::{GroupId, LogIndex, Version};
 use haystack_wire::keys::Rights;
 use structopt::StructOpt;
-use structopt::clap::{AppSettings, ArgGroup, ErrorKind};
+use structopt::clap::{AppSettings, ArgGroup, Error, ErrorKind};
 
 use crate::failure::{EXIT_STATUS, Failure};
+use crate::near::did_you_mean;
 
 /// Reads and writes a stormy-haystack cluster, and administers it
 #[derive(Debug, StructOpt)]
@@ -22,6 +23,7 @@ use crate::failure::{EXIT_STATUS, Failure};
     global_setting = AppSettings::DisableHelpSubcommand,
     global_setting = AppSettings::UnifiedHelpMessage,
     global_setting = AppSettings::DeriveDisplayOrder,
+    global_setting = AppSettings::AllArgsOverrideSelf,
 )]
 pub(crate) struct Cli {
     #[structopt(flatten)]
@@ -67,7 +69,17 @@ pub(crate) enum Command {
     /// Sets a key if what is there is as expected; exit status 1 if it is not
     Cas(Cas),
     /// Shows nodes and partitions; exit status 0 ok, 1 degraded, 5 unavailable
-    Status(Plain),
+    Status(Status),
+    /// Shows the nodes as gossip tells of them to one daemon
+    Members(Plain),
+    /// Shows the partitions: slots, leader, replicas
+    Partitions(Partitions),
+    /// Shows the coordinator; exit status 5 if it does not answer
+    Coordinator(Plain),
+    /// Shows which nodes serve a key
+    Where(Where),
+    /// Shows what happened in the cluster, as one daemon saw it
+    Events(Events),
     /// Waits until the cluster is ready
     Wait(Wait),
     /// Puts every line of a file
@@ -151,6 +163,49 @@ pub(crate) struct Cas {
     /// The new value; `-` reads it from standard input
     #[structopt(value_name = "NEW", parse(from_os_str))]
     pub(crate) new: OsString,
+    #[structopt(flatten)]
+    options: Options,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, StructOpt)]
+pub(crate) struct Status {
+    /// Shows all partitions, not only those that are not well
+    #[structopt(long)]
+    pub(crate) groups: bool,
+    #[structopt(flatten)]
+    options: Options,
+}
+
+/// Arguments of `partitions`.
+#[derive(Debug, StructOpt)]
+pub(crate) struct Partitions {
+    /// Only those that a node has a replica of: its name, its address, or the beginning of its id
+    #[structopt(long, value_name = "NODE")]
+    pub(crate) of: Option<String>,
+    #[structopt(flatten)]
+    options: Options,
+}
+
+/// Arguments of `where`.
+#[derive(Debug, StructOpt)]
+pub(crate) struct Where {
+    /// The key; one that starts with `-` goes after `--`
+    #[structopt(value_name = "KEY", parse(from_os_str))]
+    pub(crate) key: OsString,
+    #[structopt(flatten)]
+    options: Options,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, StructOpt)]
+pub(crate) struct Events {
+    /// Goes on with what happens, until Ctrl-C
+    #[structopt(long)]
+    pub(crate) follow: bool,
+    /// Begins with the event of this number; 0 is the oldest that the daemon remembers
+    #[structopt(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    pub(crate) from: u64,
     #[structopt(flatten)]
     options: Options,
 }
@@ -251,10 +306,67 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, F
             ErrorKind::MissingArgumentOrSubcommand => {
                 Err(Failure::usage(format!("what is to be done?\n\n{}", error.message)))
             }
-            _ => Err(Failure::usage(error.message.trim_start_matches("error: "))),
+            _ => Err(Failure::usage(near_miss(&error))),
         },
     }
 }
+
+/// clap's message, with what was probably meant where a word is unknown.
+fn near_miss(error: &Error) -> String {
+    let said = error.message.trim_start_matches("error: ");
+    let word = match (error.kind, &error.info) {
+        (ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand, Some(info)) => info.first(),
+        _ => None,
+    };
+    let Some(word) = word else { return said.to_owned() };
+    let known = COMMANDS.iter().chain(&FLAGS).copied();
+    let meant = did_you_mean(word, known.filter(|known| known.starts_with('-') == word.starts_with('-')));
+    match said.split_once('\n') {
+        Some((first, rest)) => format!("{first}{meant}\n{rest}"),
+        None => format!("{said}{meant}"),
+    }
+}
+
+/// What may be meant by what starts with a dash.
+const FLAGS: [&str; 18] = [
+    "--connect",
+    "--key-file",
+    "--cluster",
+    "--timeout",
+    "--json",
+    "--help",
+    "--stale",
+    "--groups",
+    "--of",
+    "--follow",
+    "--from",
+    "--ready",
+    "--absent",
+    "--expect",
+    "--version",
+    "--rights",
+    "--yes",
+    "--abandon-old-data",
+];
+
+/// The names of the commands.
+const COMMANDS: [&str; 15] = [
+    "get",
+    "put",
+    "delete",
+    "cas",
+    "status",
+    "members",
+    "partitions",
+    "coordinator",
+    "where",
+    "events",
+    "wait",
+    "load",
+    "dump",
+    "key",
+    "found",
+];
 
 impl Command {
     /// The options after the command's name. clap hands global options down, and never up.
@@ -264,7 +376,12 @@ impl Command {
             | Self::Put(Put { options, .. })
             | Self::Delete(Delete { options, .. })
             | Self::Cas(Cas { options, .. })
-            | Self::Status(Plain { options })
+            | Self::Status(Status { options, .. })
+            | Self::Members(Plain { options })
+            | Self::Coordinator(Plain { options })
+            | Self::Partitions(Partitions { options, .. })
+            | Self::Where(Where { options, .. })
+            | Self::Events(Events { options, .. })
             | Self::Dump(Plain { options })
             | Self::Wait(Wait { options, .. })
             | Self::Load(Load { options, .. })

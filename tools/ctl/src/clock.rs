@@ -1,11 +1,17 @@
 //! The only place that reads a clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A point in time.
 #[expect(clippy::disallowed_methods, reason = "the tool measures what people wait for")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day, for what people and programs are told: nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "the daemons tell ages, and people want times")]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A time limit, from its start.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use haystack_client::{Connection, DEFAULT_CLUSTER_NAME, Error, KeyRing};
+use haystack_client::{Connection, DEFAULT_CLUSTER_NAME, Error, KeyRing, Timeouts};
 
 use crate::cli::{Addresses, Options};
 use crate::failure::{Circumstance, Failure};
@@ -15,6 +15,9 @@ use crate::failure::{Circumstance, Failure};
 const DEV_CLUSTER: [&str; 3] = ["127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:7402"];
 /// Time limit if none is told: ten times what a change of leaders takes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a daemon may take for a status before another is asked (judgement: twice the 400 ms that it waits for others).
+const STATUS_RETRY: Duration = Duration::from_millis(800);
 
 /// What all commands start from.
 #[derive(Clone, Debug)]
@@ -62,6 +65,17 @@ impl Context {
     /// If no name has an address, or the system gives no socket.
     pub(crate) fn open(&self) -> Result<Connection, Failure> {
         Connection::open(self.options(&self.addresses)).map_err(|error| self.failure(&error, false))
+    }
+
+    /// The same, to ask how things stand: a daemon that asks the others first may take its time before another one is
+    /// asked instead.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_for_status(&self) -> Result<Connection, Failure> {
+        let timeouts = Timeouts { retry: STATUS_RETRY, ..Timeouts::default() };
+        let options = self.options(&self.addresses).timeouts(timeouts);
+        Connection::open(options).map_err(|error| self.failure(&error, false))
     }
 
     /// A client's error in words, and as an exit status.

@@ -9,6 +9,7 @@ mod commands;
 mod context;
 mod failure;
 mod lines;
+mod near;
 mod output;
 
 use std::process::ExitCode;

@@ -1,10 +1,15 @@
 //! Standard output: bytes as they are, or JSON.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
 use haystack_client::Versioned;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Map, Value};
 
 use crate::failure::{Exit, Failure};
@@ -51,6 +56,16 @@ pub(crate) fn value(bytes: &[u8]) -> Result<(), Failure> {
     if io::stdout().is_terminal() { write(b"\n") } else { Ok(()) }
 }
 
+/// Waits so long, or until nobody reads standard output any more, or a signal comes. Returns whether somebody reads:
+/// who writes seldom would else never learn that its reader is gone.
+pub(crate) fn is_read_for(time: Duration) -> bool {
+    let out = io::stdout();
+    let mut watched = [PollFd::new(&out, PollFlags::empty())];
+    // Without anything to wait for, only that the other end is gone is told.
+    let time = Timespec::try_from(time).ok();
+    matches!(poll(&mut watched, time.as_ref()), Ok(0) | Err(Errno::INTR))
+}
+
 /// Puts bytes into an object: under `name` if they are text, else in base64 under `name` with `_b64`.
 pub(crate) fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match str::from_utf8(bytes) {
@@ -90,7 +105,43 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
 
 /// A number of things, in words.
 pub(crate) fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+    match what.strip_suffix('y') {
+        _ if number == 1 => format!("1 {what}"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    name: &'static str,
+    alignment: CellAlignment,
+}
+
+impl Column {
+    /// A column of words.
+    pub(crate) const fn left(name: &'static str) -> Self {
+        Self { name, alignment: CellAlignment::Left }
+    }
+
+    /// A column of numbers.
+    pub(crate) const fn right(name: &'static str) -> Self {
+        Self { name, alignment: CellAlignment::Right }
+    }
+}
+
+/// A table for people, without a line feed at its end.
+pub(crate) fn table(columns: &[Column], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(columns.iter().map(|column| column.name));
+    for (cells, column) in table.column_iter_mut().zip(columns) {
+        cells.set_cell_alignment(column.alignment);
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    table.trim_fmt()
 }
 
 #[cfg(test)]
@@ -109,5 +160,6 @@ mod tests {
     #[test]
     fn numbers_agree_with_their_nouns() {
         assert_eq!((count(1, "key"), count(0, "key")), ("1 key".to_owned(), "0 keys".to_owned()));
+        assert_eq!((count(1, "entry"), count(2, "entry")), ("1 entry".to_owned(), "2 entries".to_owned()));
     }
 }

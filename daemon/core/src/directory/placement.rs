@@ -4,6 +4,7 @@
 //! different nodes; as many replicas on every node as on any other; as many preferred leaders on every node as on any
 //! other. Everything follows from the list alone, so that every founder would compute the same.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use haystack_wire::ids::{Epoch, GroupId, HistoryId, NodeId, ViewId};
@@ -52,8 +53,8 @@ pub fn founding_map(list: &FoundingList) -> PartitionMap {
     let ranges = even_partitions(list.partitions);
     let degree = (list.degree as usize).min(list.founders.len());
     let mut groups = spread(&list.founders, ranges.len(), degree);
-    even_replicas(&list.founders, &mut groups);
-    even_leaders(list.founders.len(), &mut groups);
+    Burden::Replicas(&list.founders).level(list.founders.len(), &mut groups);
+    Burden::Leaders.level(list.founders.len(), &mut groups);
     let id = |at: &usize| list.founders[*at].node;
     let partitions = (1..)
         .zip(ranges)
@@ -116,106 +117,116 @@ fn nearness(nodes: &[NodeInfo], replicas: &[usize], instead_of: usize, at: usize
     others.map(|other| closeness(&nodes[at], &nodes[*other])).sum()
 }
 
-/// Moves replicas from nodes with more to nodes with fewer, as long as a group does not come closer together by it.
-fn even_replicas(nodes: &[NodeInfo], groups: &mut [Vec<usize>]) {
-    let edge = |groups: &[Vec<usize>], group: usize, from: usize, to: usize| {
-        let replicas = &groups[group];
-        replicas.contains(&from)
-            && !replicas.contains(&to)
-            && nearness(nodes, replicas, from, to) <= nearness(nodes, replicas, from, from)
-    };
-    let count = |groups: &[Vec<usize>], at| groups.iter().filter(|replicas| replicas.contains(&at)).count();
-    level(nodes.len(), groups, &count, &edge, &mut |groups, group, from, to| {
-        let replicas = &mut groups[group];
-        if let Some(place) = replicas.iter().position(|at| *at == from) {
-            replicas[place] = to;
-        }
-    });
+/// What is levelled between nodes.
+#[derive(Clone, Copy)]
+enum Burden<'a> {
+    /// Replicas, as long as a group does not come closer together by a move.
+    Replicas(&'a [NodeInfo]),
+    /// Preferred leaderships: the first place in a group.
+    Leaders,
 }
 
-/// Puts the preferred leader first in every group, so that all nodes lead alike.
-fn even_leaders(nodes: usize, groups: &mut [Vec<usize>]) {
-    let edge = |groups: &[Vec<usize>], group: usize, from: usize, to: usize| {
-        groups[group].first() == Some(&from) && from != to && groups[group].contains(&to)
-    };
-    let count =
-        |groups: &[Vec<usize>], at| groups.iter().filter(|replicas| replicas.first() == Some(&at)).count();
-    level(nodes, groups, &count, &edge, &mut |groups, group, _, to| {
-        let replicas = &mut groups[group];
-        if let Some(place) = replicas.iter().position(|at| *at == to) {
-            replicas.swap(0, place);
-        }
-    });
-}
+impl Burden<'_> {
+    /// How much a node carries.
+    fn of(self, groups: &[Vec<usize>], node: usize) -> usize {
+        let carries = |replicas: &&Vec<usize>| match self {
+            Self::Replicas(_) => replicas.contains(&node),
+            Self::Leaders => replicas.first() == Some(&node),
+        };
+        groups.iter().filter(carries).count()
+    }
 
-/// Levels a load between nodes: along the shortest chain of moves from a node with the most to one with at least two
-/// fewer, as long as there is one (an augmenting path: what no chain can level, nothing can).
-fn level(
-    nodes: usize,
-    groups: &mut [Vec<usize>],
-    count: &dyn Fn(&[Vec<usize>], usize) -> usize,
-    edge: &dyn Fn(&[Vec<usize>], usize, usize, usize) -> bool,
-    shift: &mut dyn FnMut(&mut [Vec<usize>], usize, usize, usize),
-) {
-    let mut loads: Vec<usize> = (0..nodes).map(|at| count(groups, at)).collect();
-    'more: loop {
-        let mut by_load: Vec<usize> = (0..nodes).collect();
-        by_load.sort_by_key(|at| (std::cmp::Reverse(loads[*at]), *at));
-        for start in by_load {
-            if let Some(chain) = chain_from(start, nodes, groups, &loads, edge) {
-                // From the end on, so that every move finds the groups as they were when the chain was found.
-                for (group, from, to) in chain.into_iter().rev() {
-                    shift(groups, group, from, to);
-                    loads[from] -= 1;
-                    loads[to] += 1;
-                }
-                continue 'more;
+    /// Whether a group's part of it may move from one node to another.
+    fn may_move(self, replicas: &[usize], from: usize, to: usize) -> bool {
+        match self {
+            Self::Replicas(nodes) => {
+                replicas.contains(&from)
+                    && !replicas.contains(&to)
+                    && nearness(nodes, replicas, from, to) <= nearness(nodes, replicas, from, from)
+            }
+            Self::Leaders => replicas.first() == Some(&from) && from != to && replicas.contains(&to),
+        }
+    }
+
+    fn shift(self, replicas: &mut [usize], from: usize, to: usize) {
+        let wanted = match self {
+            Self::Replicas(_) => from,
+            Self::Leaders => to,
+        };
+        let Some(place) = replicas.iter().position(|at| *at == wanted) else { return };
+        match self {
+            Self::Replicas(_) => replicas[place] = to,
+            Self::Leaders => replicas.swap(0, place),
+        }
+    }
+
+    /// Levels it: along the shortest chain of moves from a node with the most to one with at least two fewer, as long as
+    /// there is one (an augmenting path: what no chain can level, nothing can).
+    fn level(self, nodes: usize, groups: &mut [Vec<usize>]) {
+        let mut loads: Vec<usize> = (0..nodes).map(|at| self.of(groups, at)).collect();
+        loop {
+            let mut by_load: Vec<usize> = (0..nodes).collect();
+            by_load.sort_by_key(|at| (Reverse(loads[*at]), *at));
+            let found = by_load.into_iter().find_map(|start| self.chain_from(start, groups, &loads));
+            let Some(chain) = found else { return };
+            // Backwards, so that every move finds the groups as they were when the chain was found.
+            for (group, from, to) in chain.into_iter().rev() {
+                self.shift(&mut groups[group], from, to);
+                loads[from] -= 1;
+                loads[to] += 1;
             }
         }
-        return;
+    }
+
+    /// The moves (group, from, to) of the shortest chain from `start` to a node with at least two fewer.
+    fn chain_from(
+        self,
+        start: usize,
+        groups: &[Vec<usize>],
+        loads: &[usize],
+    ) -> Option<Vec<(usize, usize, usize)>> {
+        if loads.iter().all(|load| load + 2 > loads[start]) {
+            return None;
+        }
+        let mut came_by: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        let mut queue = VecDeque::from([start]);
+        while let Some(at) = queue.pop_front() {
+            if loads[at] + 2 <= loads[start] {
+                return chain_to(at, start, &came_by);
+            }
+            for to in 0..loads.len() {
+                if to == start || came_by.contains_key(&to) {
+                    continue;
+                }
+                let by = (0..groups.len()).find(|group| self.may_move(&groups[*group], at, to));
+                if let Some(group) = by {
+                    came_by.insert(to, (group, at));
+                    queue.push_back(to);
+                }
+            }
+        }
+        None
     }
 }
 
-/// The moves of the shortest chain from `start` to a node with at least two fewer.
-fn chain_from(
+/// The moves from `start` to `end`. None if they use a group twice, which the second would find changed.
+fn chain_to(
+    end: usize,
     start: usize,
-    nodes: usize,
-    groups: &[Vec<usize>],
-    loads: &[usize],
-    edge: &dyn Fn(&[Vec<usize>], usize, usize, usize) -> bool,
+    came_by: &BTreeMap<usize, (usize, usize)>,
 ) -> Option<Vec<(usize, usize, usize)>> {
-    if loads.iter().all(|load| load + 2 > loads[start]) {
-        return None;
-    }
-    let mut came_by: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
-    let mut queue = VecDeque::from([start]);
-    while let Some(at) = queue.pop_front() {
-        if loads[at] + 2 <= loads[start] {
-            let mut chain = Vec::new();
-            let mut to = at;
-            while to != start {
-                let (group, from) = came_by[&to];
-                // A chain that uses a group twice would find it changed.
-                if chain.iter().any(|(used, _, _)| *used == group) {
-                    return None;
-                }
-                chain.push((group, from, to));
-                to = from;
-            }
-            chain.reverse();
-            return Some(chain);
+    let mut chain: Vec<(usize, usize, usize)> = Vec::new();
+    let mut to = end;
+    while to != start {
+        let (group, from) = came_by[&to];
+        if chain.iter().any(|(used, _, _)| *used == group) {
+            return None;
         }
-        for to in 0..nodes {
-            if to == start || came_by.contains_key(&to) {
-                continue;
-            }
-            if let Some(group) = (0..groups.len()).find(|group| edge(groups, *group, at, to)) {
-                came_by.insert(to, (group, at));
-                queue.push_back(to);
-            }
-        }
+        chain.push((group, from, to));
+        to = from;
     }
-    None
+    chain.reverse();
+    Some(chain)
 }
 
 #[cfg(test)]

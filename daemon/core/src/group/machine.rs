@@ -13,7 +13,6 @@ const DIRECTORY_MAX: usize = 4 << 20;
 
 /// A group's state machine: the directory's or a partition's.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one per replica, and nearly all are the larger one")]
 pub enum Machine {
     /// Group 0.
     Directory {

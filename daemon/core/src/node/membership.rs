@@ -142,6 +142,7 @@ impl Node {
     }
 
     pub(super) fn take_gossip(&mut self, now: Instant, from: SocketAddr, gossip: Gossip) {
+        self.unsettled = true;
         match &mut self.swim {
             Some(swim) => swim.handle(now, from, gossip),
             // Whoever belongs to no cluster has nothing to say; founding goes over links.
@@ -172,7 +173,6 @@ impl Node {
             self.detector.heard(now, node);
             if let Some(swim) = &mut self.swim {
                 swim.link_state(node, remote.srtt, remote.rttvar);
-                swim.heard(remote.last_heard, node);
             }
         }
     }
@@ -225,28 +225,30 @@ impl Node {
             swim::Output::Changed(_) => self.wire_up(now),
             // Told when it is confirmed: a doubt that is refuted is no news.
             swim::Output::Suspect(_) => {}
-            swim::Output::Dead(node) => self.tell(now, ClusterEvent::Dead { node }),
+            swim::Output::Dead(node) => {
+                self.tell(now, ClusterEvent::Dead { node });
+                // It did answer when its successor came; now that it does not, the testimony stands.
+                let testified = self
+                    .conflicts
+                    .keys()
+                    .any(|conflict| matches!(conflict, Conflict::StateDirectory { old, .. } if *old == node));
+                self.forget_conflicts_of(node);
+                if testified {
+                    self.note_proven_end(now, node);
+                }
+            }
             swim::Output::Left(node) => {
                 self.tell(now, ClusterEvent::Left { node });
-                self.note_ended(node);
+                self.forget_conflicts_of(node);
+                self.note_end(node);
                 self.wire_up(now);
             }
             swim::Output::Succeeded { old, by } => {
                 info!(self.log, "a process has a successor"; "peer" => old.short(), "successor" => by.short());
-                // Proven: that it does not answer is more than a suspicion now, and everybody is to know.
-                self.note_ended(old);
-                if let Some(swim) = &mut self.swim {
-                    swim.gone(now, old);
-                }
+                self.note_proven_end(now, old);
             }
             swim::Output::Beacon { beacon, from } => self.on_beacon(now, beacon, Some(from)),
             swim::Output::Conflict(conflict) => self.on_conflict(now, conflict),
-        }
-    }
-
-    fn note_ended(&mut self, node: NodeId) {
-        if self.ended.len() < NODES_LIMIT {
-            self.ended.insert(node);
         }
     }
 
@@ -265,6 +267,31 @@ impl Node {
         if !sent && self.endpoint.send_gossip(to, &bytes).is_err() {
             self.stats.drop_backpressure += 1;
         }
+    }
+
+    /// For the coordinator, whoever that will be.
+    fn note_end(&mut self, node: NodeId) {
+        if self.ended.len() < NODES_LIMIT {
+            self.ended.insert(node);
+        }
+    }
+
+    /// A process does not answer, and its successor has testified: that is more than a suspicion, and everybody is to
+    /// know.
+    fn note_proven_end(&mut self, now: Instant, node: NodeId) {
+        self.note_end(node);
+        if let Some(swim) = &mut self.swim {
+            swim.gone(now, node);
+        }
+    }
+
+    /// A process has ended: what only one of two can have is the other's.
+    fn forget_conflicts_of(&mut self, ended: NodeId) {
+        self.conflicts.retain(|conflict, _| match conflict {
+            Conflict::Name { first, second, .. } => *first != ended && *second != ended,
+            Conflict::StateDirectory { old, new } => *old != ended && *new != ended,
+            Conflict::Identity { .. } | Conflict::Gone { .. } | Conflict::Exhausted => true,
+        });
     }
 
     fn on_conflict(&mut self, now: Instant, conflict: Conflict) {

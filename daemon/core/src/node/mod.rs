@@ -4,6 +4,7 @@ mod buggify;
 mod client;
 mod feed;
 mod gather;
+mod map;
 mod membership;
 mod outbox;
 mod peer;
@@ -12,6 +13,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -19,11 +21,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use haystack_wire::Instant;
-use haystack_wire::ids::{Ballot, Boot, ClusterId, Epoch, GroupId, LinkEnd, LogIndex, NodeId, ViewId};
+use haystack_wire::ids::{Ballot, ClusterId, Epoch, GroupId, LinkEnd, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::{self, Endpoint, EndpointConfig, LinkEvent, LinkId, Transmit};
 use haystack_wire::message::admin::ClusterEvent;
-use haystack_wire::message::directory::{Partition, PartitionMap, Standing};
+use haystack_wire::message::directory::{PartitionMap, Standing};
 use haystack_wire::message::membership::Beacon;
 use haystack_wire::rng::Rng;
 use slog::{Logger, info, o};
@@ -31,19 +33,19 @@ use slog::{Logger, info, o};
 use crate::config::Config;
 use crate::directory::coordinator::Coordinator;
 use crate::directory::founding::{self, Founding};
-use crate::directory::life::Life;
 use crate::directory::placement::directory_replicas;
-use crate::group::{Founded, Group, Out, Sink};
+use crate::group::{Group, Out, Sink};
 use crate::membership::detector::{Detector, DetectorTiming};
 use crate::membership::swim::{Conflict, Swim};
 use crate::stats::Stats;
-use crate::store;
 pub use buggify::Buggify;
 use buggify::Gremlin;
 use feed::Feed;
 use gather::Gather;
 use outbox::Outbox;
+pub use timers::Source as Wakeup;
 use timers::{Source, Timers};
+pub use types::{Command, Event, Identity, Lsn, Outlook, Record, Rejected};
 
 /// A stopping node waits so long for others to take its leadership over.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
@@ -60,103 +62,6 @@ const SIGN_OF_LIFE_PERIOD: Duration = Duration::from_millis(300);
 const DATAGRAMS_WAITING: usize = 320;
 /// A process that its successor declares dead must have been silent for so long since the successor came.
 const SUCCESSION_SILENCE: Duration = Duration::from_secs(2);
-
-/// Who this process is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// New for every life in memory mode.
-    pub node: NodeId,
-    /// 0 in memory mode.
-    pub boot: Boot,
-    /// The life file, in which this life has begun.
-    pub life: Life,
-}
-
-/// Number of a record to persist.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lsn(pub u64);
-
-/// What must be on disk before the node speaks of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// The whole new contents of the life file.
-    Life {
-        /// The record's number, to be handed to [`Node::handle_persisted`].
-        lsn: Lsn,
-        /// The contents.
-        bytes: Vec<u8>,
-    },
-}
-
-/// What the operator of the process wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Hand leadership over, then say [`Event::Stopped`].
-    Stop,
-}
-
-/// Why a command is not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// The node is stopping already.
-    #[error("the daemon is stopping already")]
-    Stopping,
-}
-
-/// Why the node wants to be woken.
-pub use timers::Source as Wakeup;
-
-/// What the node has to tell its driver. Nothing depends on its being heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Every group has a leader that answers: the node serves.
-    Ready,
-    /// Some group has no leader that answers any more.
-    NotReady,
-    /// Where the node stands and what it waits for changed.
-    Standing {
-        /// Where it stands.
-        standing: Standing,
-        /// What it waits for; empty for a member.
-        waits_for: String,
-    },
-    /// A process is linked, or its link ended.
-    Peer {
-        /// The process.
-        node: NodeId,
-        /// Where it is.
-        addr: SocketAddr,
-        /// Whether it came or went.
-        up: bool,
-    },
-    /// A group's trusted leader changed.
-    Leader {
-        /// The group.
-        group: GroupId,
-        /// The leader's ballot, if one answers.
-        leader: Option<Ballot>,
-    },
-    /// Something happened in the cluster.
-    Cluster(ClusterEvent),
-    /// An entry was applied; only with `Config::observe`.
-    Applied {
-        /// The group.
-        group: GroupId,
-        /// The entry's position.
-        index: LogIndex,
-        /// Chained hash of the log up to and with the entry.
-        chain: u64,
-        /// Digest of the state after it.
-        digest: u128,
-        /// The entry's body.
-        body: Bytes,
-    },
-    /// Leadership is handed over, or nobody took it in time: the process may end.
-    Stopped {
-        /// Whether data is lost if one more daemon stops.
-        last_majority: bool,
-    },
-}
 
 /// One datagram to send: the buffer handed to [`Node::poll_transmit`] holds it.
 pub type Transmission = Transmit;
@@ -220,6 +125,8 @@ pub struct Node {
     unintroduced: BTreeSet<LinkId>,
     leaderless: BTreeSet<GroupId>,
     ready: bool,
+    /// Whether founding, membership or detector was told something since they were last asked what they want.
+    unsettled: bool,
     stopping: Option<Instant>,
     stopped: bool,
     /// Where this node stands and what it waits for, as last told.
@@ -279,6 +186,7 @@ impl Node {
             unintroduced: BTreeSet::new(),
             leaderless: BTreeSet::new(),
             ready: false,
+            unsettled: false,
             stopping: None,
             stopped: false,
             word: (Standing::Founding, String::new()),
@@ -423,12 +331,18 @@ impl Node {
 
     /// Everything that this turn produced goes into the links, as few messages as possible.
     fn flush(&mut self, now: Instant) {
-        while let Some(id) = self.dirty.pop_first() {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.flush(now, &mut self.sink);
-                self.timers.set(Source::Group(id), group.poll_timeout());
+        loop {
+            while let Some(id) = self.dirty.pop_first() {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.flush(now, &mut self.sink);
+                    self.timers.set(Source::Group(id), group.poll_timeout());
+                }
+                self.drain_sink(now);
             }
-            self.drain_sink(now);
+            if !core::mem::take(&mut self.unsettled) {
+                break;
+            }
+            self.settle(now);
         }
         self.outbox.flush(now, &mut self.endpoint, &mut self.stats);
     }
@@ -445,7 +359,10 @@ impl Node {
                 LinkEvent::Gossip { from, sender, message } => self.on_gossip(now, from, sender, &message),
             }
         }
-        self.settle(now);
+        // Most of what comes is of groups, and wants nothing of the parts that are settled here.
+        if core::mem::take(&mut self.unsettled) {
+            self.settle(now);
+        }
     }
 
     fn on_message(&mut self, now: Instant, link: LinkId, message: &Bytes) {
@@ -463,6 +380,7 @@ impl Node {
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
         self.links.insert(link, Remote { node, role, addr, heard: Instant::ZERO });
         if role == Role::Peer {
+            self.unsettled = true;
             self.detector.restarted(now, node);
             self.introduce(now, link);
             self.events.push_back(Event::Peer { node, addr, up: true });
@@ -489,6 +407,7 @@ impl Node {
         let Some(remote) = self.links.remove(&link) else { return };
         self.unintroduced.remove(&link);
         if remote.role == Role::Peer {
+            self.unsettled = true;
             self.founding.on_down(node);
             self.events.push_back(Event::Peer { node, addr: remote.addr, up: false });
             info!(self.log, "peer is gone"; "peer" => node.short());
@@ -575,63 +494,6 @@ impl Node {
         self.note_readiness();
     }
 
-    fn note_readiness(&mut self) {
-        let ready = self.map.is_some() && self.leaderless.is_empty();
-        if ready != self.ready {
-            self.ready = ready;
-            self.events.push_back(if ready { Event::Ready } else { Event::NotReady });
-        }
-    }
-
-    /// Group 0 has decided a map.
-    fn on_map_decided(&mut self, now: Instant) {
-        let Some(map) = self.groups.get(&GroupId::DIRECTORY).and_then(Group::map).cloned() else { return };
-        if let Some(directory) = self.groups.get_mut(&GroupId::DIRECTORY) {
-            directory.set_epoch(map.epoch);
-        }
-        self.adopt_map(now, map);
-    }
-
-    /// Takes a map up if it is newer than the one held: every group of its first view that has a replica here starts
-    /// from it.
-    fn adopt_map(&mut self, now: Instant, map: PartitionMap) {
-        if self.map.as_ref().is_some_and(|held| held.epoch >= map.epoch) {
-            return;
-        }
-        for partition in &map.partitions {
-            let ours = partition.view == ViewId(0) && partition.replicas.contains(&self.id());
-            if ours && !self.groups.contains_key(&partition.group) {
-                self.start_group(now, &map, partition);
-            }
-        }
-        let before = self.map.replace(map.clone());
-        self.founding.on_map(&map);
-        self.note_node_table(now, before.as_ref(), &map);
-        self.wire_up(now);
-        self.raise_beacon(now);
-        self.note_readiness();
-    }
-
-    fn start_group(&mut self, now: Instant, map: &PartitionMap, partition: &Partition) {
-        let here = map.partitions.iter().filter(|partition| partition.replicas.contains(&self.id())).count();
-        let limits = store::Limits {
-            value: self.config.value_limit,
-            memory: self.config.memory_limit / here.max(1) as u64,
-            mutations: self.config.mutations,
-            ..store::Limits::default()
-        };
-        let slots = (partition.first, partition.last);
-        let founded = Founded {
-            id: partition.group,
-            replicas: partition.replicas.clone(),
-            epoch: map.epoch,
-            history: map.history,
-        };
-        let rng = self.rng.fork();
-        let group = Group::data(&self.config, self.id(), founded, slots, limits, now, rng);
-        self.add_group(group);
-    }
-
     fn epoch(&self) -> Epoch {
         self.map.as_ref().map_or(Epoch(0), |map| map.epoch)
     }
@@ -651,10 +513,9 @@ impl Node {
             swim.leave(now);
         }
         self.settle(now);
-        // Without this node so many are left; one fewer must still be a majority.
-        let last_majority =
-            self.groups.values().any(|group| group.live().saturating_sub(2) < group.replicas().len() / 2 + 1);
-        self.events.push_back(Event::Stopped { last_majority });
+        let outlook = |group: &Group| Outlook::of(group.replicas().len(), group.live());
+        let groups = self.groups.iter().map(|(id, group)| (*id, outlook(group))).collect();
+        self.events.push_back(Event::Stopped { groups });
     }
 }
 

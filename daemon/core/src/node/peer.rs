@@ -75,7 +75,10 @@ impl Node {
             }
             // Nobody speaks for another on its own link.
             PeerMessage::Gossip(_) => self.stats.drop_stranger += 1,
-            PeerMessage::Beat(beat) => self.detector.handle(now, from, beat),
+            PeerMessage::Beat(beat) => {
+                self.unsettled = true;
+                self.detector.handle(now, from, beat);
+            }
             PeerMessage::ReportPull { mark } => self.on_report_pull(now, link, mark),
             PeerMessage::Report { mark, replicas } => self.on_report(now, from, mark, replicas),
         }

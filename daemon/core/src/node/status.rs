@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use haystack_wire::Instant;
+use haystack_wire::datagram::DropReason;
 use haystack_wire::ids::{Ballot, GroupId, HistoryId, NodeId, ViewId};
 use haystack_wire::message::admin::{
     GroupStatus, NodeStatus, ReplicaReport, ReplicaStatus, SlotRange, Status,
@@ -47,11 +48,32 @@ impl Node {
 
     /// What stands between this node and its serving, or what its administrator must settle; empty if all is well.
     pub(super) fn waits_for(&self) -> String {
-        let word = self.founding.waits_for();
+        let mut word = self.founding.waits_for();
+        if !self.founding.is_settled()
+            && let Some(hint) = self.strangers_hint()
+        {
+            word = format!("{word}. {hint}");
+        }
         match self.conflicts.values().next() {
             Some(conflict) if word.is_empty() => conflict.clone(),
             Some(conflict) => format!("{word}. {conflict}"),
             None => word,
+        }
+    }
+
+    /// Why nobody may be heard: what came was not meant for this cluster.
+    fn strangers_hint(&self) -> Option<&'static str> {
+        let dropped = |reason: DropReason| self.endpoint.stats().dropped[reason.index()] > 0;
+        if dropped(DropReason::Network) {
+            Some("Datagrams of a cluster of another name arrive: compare `cluster` in the configurations")
+        } else if dropped(DropReason::Unsealed) {
+            Some("Datagrams of daemons or clients without a key arrive: give `key_file` to all")
+        } else if dropped(DropReason::Sealed) {
+            Some("Sealed datagrams arrive and this daemon has no key: set `key_file` as on the others")
+        } else if dropped(DropReason::UnknownKey) || dropped(DropReason::Authentic) {
+            Some("Datagrams sealed with another key arrive: `key_file` must hold the same key everywhere")
+        } else {
+            None
         }
     }
 
@@ -72,7 +94,8 @@ impl Node {
             }
         }
         let members = self.swim.iter().flat_map(|swim| swim.counters());
-        sums.extend(members.chain(self.detector.counters()).map(|(name, count)| (name.to_owned(), count)));
+        sums.extend(members.map(|(name, count)| (name.to_owned(), count)));
+        sums.extend(self.detector.counters().map(|(name, count)| (format!("detector.{name}"), count)));
         sums.into_iter().collect()
     }
 

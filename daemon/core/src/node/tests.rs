@@ -1,9 +1,11 @@
 //! Whole nodes on a perfect network, where what is held is about several of their parts at once.
 
+use haystack_wire::ids::Boot;
 use haystack_wire::message::directory::NodeState;
 use haystack_wire::message::membership::MemberState;
 
 use super::*;
+use crate::directory::life::Life;
 
 const TURN: Duration = Duration::from_millis(10);
 
@@ -269,6 +271,32 @@ fn two_clusters_with_each_others_seeds_stay_two() {
     assert!(world.live().all(|node| node.members().count() == 3));
 }
 
+/// What a daemon that stops says of its groups.
+fn stop(world: &mut World, at: usize) -> Vec<Outlook> {
+    let now = world.now;
+    world.nodes[at].as_mut().unwrap().handle_command(now, Command::Stop).unwrap();
+    world.pass(Duration::from_secs(2));
+    world.nodes[at] = None;
+    let told = world.events[at].iter().find_map(|event| match event {
+        Event::Stopped { groups } => Some(groups.iter().map(|(_, outlook)| *outlook).collect()),
+        _ => None,
+    });
+    world.pass(Duration::from_secs(2));
+    told.unwrap()
+}
+
+#[test]
+fn a_stop_says_what_it_leaves_of_every_group() {
+    let mut world = World::founders(3, 3, 2);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(stop(&mut world, 2), [Outlook::LastMajority; 3]);
+    assert_eq!(stop(&mut world, 1), [Outlook::Lost; 3]);
+    assert_eq!(stop(&mut world, 0), [Outlook::Lost; 3]);
+    let all = (1..=5).map(|live| Outlook::of(5, live)).collect::<Vec<_>>();
+    let (lost, last, fine) = (Outlook::Lost, Outlook::LastMajority, Outlook::Fine);
+    assert_eq!(all, [lost, lost, lost, last, fine]);
+}
+
 #[test]
 fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     let mut world = World::founders(3, 3, 4);
@@ -281,4 +309,46 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     world.pass(Duration::from_millis(500));
     let left = world.states(0);
     assert_eq!(left.iter().filter(|state| **state == NodeState::Gone).count(), 1, "{left:?}");
+}
+
+/// What the first of two founders says it waits for beside a second one that is set up otherwise.
+fn said_beside(set: impl FnOnce(&mut Config)) -> String {
+    let mut world = World::founders(1, 2, 2);
+    let mut config = Config::new("n1", addr(1), (0..2).map(addr).collect());
+    set(&mut config);
+    world.add(config, &[]);
+    world.pass(Duration::from_secs(2));
+    world.node(0).status(world.now).waits_for
+}
+
+#[test]
+fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
+    use haystack_wire::ids::NetworkId;
+    use haystack_wire::keys::{KeyRing, new_cluster_key};
+    let key = new_cluster_key([1; 32]);
+    let name = said_beside(|config| config.network = NetworkId::of_cluster("other"));
+    assert!(name.contains("(missing)") && name.contains("`cluster`"), "{name}");
+    let key = said_beside(|config| config.keys = KeyRing::from_file_text(&key).unwrap());
+    assert!(key.contains("(missing)") && key.contains("set `key_file`"), "{key}");
+}
+
+#[test]
+fn a_copied_state_directory_is_told_until_the_one_that_it_was_copied_from_ends() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    let copy = world.join("copy", &[old]);
+    world.pass(Duration::from_secs(5));
+    let told = |world: &World| {
+        let word = "has a copy of the state directory";
+        (0..2).any(|at| world.node(at).status(world.now).waits_for.contains(word))
+    };
+    assert!(told(&world));
+    let state = |world: &World| world.node(0).map().unwrap().record(old).map(|record| record.state);
+    assert_eq!(state(&world), Some(NodeState::Up), "it answers");
+    world.nodes[2] = None;
+    world.pass(Duration::from_secs(40));
+    assert_eq!(state(&world), Some(NodeState::Gone), "its silence and the testimony prove its end");
+    assert!(!told(&world));
+    assert_eq!(world.node(copy).standing(), Standing::Member);
 }

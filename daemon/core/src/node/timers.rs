@@ -48,13 +48,13 @@ impl Timers {
             Source::Group(_) => at.map(|at| Instant::from_nanos(at.as_nanos().next_multiple_of(GROUP_GRID))),
             _ => at,
         };
+        if self.at.get(&source).copied() == at {
+            return;
+        }
         let before = match at {
             Some(at) => self.at.insert(source, at),
             None => self.at.remove(&source),
         };
-        if before == at {
-            return;
-        }
         if let Some(before) = before {
             self.order.remove(&(before, source));
         }

@@ -5,47 +5,10 @@ use haystack_wire::codec::decode_whole;
 use haystack_wire::ids::{SessionId, Slot};
 use haystack_wire::message::client::{Command, Expect, Outcome, Refusal, Write};
 
+use super::pending::{Admission, Pending, User};
 use super::sessions::{Session, Window, window};
+use super::tree::Record;
 use super::{RECORD_OVERHEAD, REPLY_OVERHEAD, SESSION_OVERHEAD, Store};
-
-/// What the leader has appended and not applied yet: sums of [`Admission::growth`] and [`Admission::opens`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// Bytes that the state may still grow by.
-    pub growth: u64,
-    /// Sessions that may still be opened.
-    pub sessions: u64,
-}
-
-impl Pending {
-    /// Notes an entry that was appended.
-    pub fn add(&mut self, admission: &Admission) {
-        self.growth += admission.growth;
-        self.sessions += u64::from(admission.opens);
-    }
-
-    /// Notes that it was applied.
-    ///
-    /// # Panics
-    /// If it was never added.
-    pub fn remove(&mut self, admission: &Admission) {
-        self.growth -= admission.growth;
-        self.sessions -= u64::from(admission.opens);
-    }
-}
-
-/// A command that may be appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admission {
-    /// The slot of its key, if it has one.
-    pub slot: Option<Slot>,
-    /// Its session, if it has one: to be noted as active.
-    pub session: Option<SessionId>,
-    /// Bytes that the state grows by at most when it is applied.
-    pub growth: u64,
-    /// Whether it opens a session.
-    pub opens: bool,
-}
 
 /// What to do with a command that is not refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +22,42 @@ pub enum Admitted {
 /// How the state says that a command is settled or refused.
 type Verdict = Result<Option<Outcome>, Refusal>;
 
+/// A write of a session that is known, or may be opened by an entry that is not applied yet.
+struct Asked<'s> {
+    session: Option<&'s Session>,
+    /// Replies below this are surely forgotten when it is applied.
+    ack_below: u64,
+    /// What is under way of the session.
+    user: User,
+    slot: Slot,
+}
+
+/// What a write may add to the state at most, beside a reply without a value.
+#[derive(Clone, Copy)]
+struct Foreseen {
+    /// Bytes of its record.
+    record: u64,
+    /// Bytes of the value that its reply holds. Never both: a CAS that holds one has changed nothing.
+    pins: u64,
+}
+
+/// Whether what is stored is what a CAS expects.
+pub(super) fn is_as_expected(expect: &Expect, found: Option<&Record<'_>>) -> bool {
+    match (expect, found) {
+        (Expect::Absent, found) => found.is_none(),
+        (Expect::Value(value), Some(found)) => **value == *found.value,
+        (Expect::Version(version), Some(found)) => *version == found.version,
+        (_, None) => false,
+    }
+}
+
 impl Store {
-    /// Judges a client's command by what is applied and by what is `pending`. Decodes it once. Clients cannot expire
-    /// sessions: the leader appends that command without asking here.
+    /// What a leader should do with a client's command, by what is applied here and [`Limits`](super::Limits); the
+    /// outcomes are those of the table in [the module's documentation](super). `pending` is what it has appended and
+    /// not applied yet.
     ///
     /// # Errors
-    /// A reason for which nothing was appended. The epoch of `WrongGroup` is 0, for the caller to fill in.
+    /// A refusal: the command must not be appended.
     pub fn admit(&self, command: &Bytes, pending: &Pending) -> Result<Admitted, Refusal> {
         let Ok(command) = decode_whole::<Command>(command, "command") else { return Err(Refusal::Malformed) };
         let admission = match command {
@@ -73,7 +66,7 @@ impl Store {
                 if self.sessions() + pending.sessions >= self.limits.sessions {
                     return Err(Refusal::Overloaded);
                 }
-                Admission { slot: None, session: None, growth: SESSION_OVERHEAD, opens: true }
+                Admission { growth: SESSION_OVERHEAD, opens: true, ..Admission::default() }
             }
             Command::Resolve { session, seq, key } => {
                 self.check_sizes(&key, None)?;
@@ -81,29 +74,72 @@ impl Store {
                     return Ok(Admitted::Answer(outcome));
                 }
                 let slot = Some(self.owned_slot(&key)?);
-                Admission { slot, session: Some(session), growth: REPLY_OVERHEAD, opens: false }
+                Admission { slot, session: Some(session), growth: REPLY_OVERHEAD, ..Admission::default() }
+            }
+            Command::CloseSession { session, ack_below } => {
+                match self.find_session(session) {
+                    Err(outcome) => return Ok(Admitted::Answer(outcome)),
+                    Ok(Some(session)) if !session.is_answered(ack_below) => return Err(Refusal::OutOfWindow),
+                    Ok(_) => {}
+                }
+                // Not to be noted as active: it ends.
+                Admission::default()
             }
             Command::Write { session, seq, ack_below, write } => {
-                if let Some(outcome) = self.judge_write(session, seq, ack_below, &write)? {
-                    return Ok(Admitted::Answer(outcome));
-                }
-                let (key, grown) = match &write {
-                    Write::Put { key, value } => (key, Some(value)),
-                    Write::Cas { key, value, expect } => {
-                        if let Expect::Value(value) = expect {
-                            self.check_sizes(key, Some(value))?;
-                        }
-                        (key, Some(value))
-                    }
-                    Write::Delete { key } => (key, None),
-                };
-                self.check_sizes(key, grown)?;
-                let slot = Some(self.owned_slot(key)?);
-                let growth = grown.map_or(Ok(0), |value| self.check_memory(key, value, pending))?;
-                Admission { slot, session: Some(session), growth: growth + REPLY_OVERHEAD, opens: false }
+                return self.admit_write(session, seq, ack_below, &write, pending);
             }
         };
         Ok(Admitted::Append(admission))
+    }
+
+    fn admit_write(
+        &self,
+        id: SessionId,
+        seq: u64,
+        ack_below: u64,
+        write: &Write,
+        pending: &Pending,
+    ) -> Result<Admitted, Refusal> {
+        let session = match self.find_session(id) {
+            Ok(session) => session,
+            Err(outcome) => return Ok(Admitted::Answer(outcome)),
+        };
+        let ack_below = ack_below.max(session.map_or(1, |session| session.ack_below));
+        if window(ack_below, seq) != Window::Inside {
+            return Err(Refusal::OutOfWindow);
+        }
+        if let Some(reply) = session.and_then(|session| session.reply(seq)) {
+            return Ok(Admitted::Answer(reply.answer.outcome()));
+        }
+        let (key, value) = match write {
+            Write::Put { key, value } => (key, Some(value)),
+            Write::Cas { key, value, expect } => {
+                if let Expect::Value(value) = expect {
+                    self.check_sizes(key, Some(value))?;
+                }
+                (key, Some(value))
+            }
+            Write::Delete { key } => (key, None),
+        };
+        self.check_sizes(key, value)?;
+        let slot = self.owned_slot(key)?;
+        // If something of the session is under way, it may be the same operation: then this entry will do nothing.
+        let user = pending.user(id);
+        let ack_below = if user.entries == 0 { ack_below } else { 0 };
+        let asked = Asked { session, ack_below, user, slot };
+        let foreseen = self.foresee(&asked, write, pending);
+        if foreseen.pins > 0 {
+            self.check_pins(&asked, foreseen.pins)?;
+        }
+        let grown = self.check_memory(&asked, write, foreseen, pending)?;
+        Ok(Admitted::Append(Admission {
+            slot: Some(slot),
+            session: Some(id),
+            growth: grown + REPLY_OVERHEAD,
+            pins: foreseen.pins,
+            sets: Some(value.map_or(0, |value| value.len() as u64)),
+            opens: false,
+        }))
     }
 
     /// The session, or what its absence says: nothing yet, if the entry that opens it may not be applied here.
@@ -113,27 +149,6 @@ impl Store {
             None if id.group == self.group && id.index >= self.applied => Ok(None),
             None => Err(Outcome::SessionExpired),
         }
-    }
-
-    fn judge_write(&self, id: SessionId, seq: u64, ack_below: u64, write: &Write) -> Verdict {
-        let session = match self.find_session(id) {
-            Ok(session) => session,
-            Err(outcome) => return Ok(Some(outcome)),
-        };
-        let ack_below = ack_below.max(session.map_or(1, |session| session.ack_below));
-        if window(ack_below, seq) != Window::Inside {
-            return Err(Refusal::OutOfWindow);
-        }
-        let Some(session) = session else { return Ok(None) };
-        if let Some(reply) = session.reply(seq) {
-            return Ok(Some(reply.answer.outcome()));
-        }
-        let pins = !matches!(write, Write::Put { .. });
-        let limit = self.limits.pinned;
-        if pins && session.pinned > limit && session.pinned_from(ack_below) > limit {
-            return Err(Refusal::Overloaded);
-        }
-        Ok(None)
     }
 
     fn judge_fence(&self, id: SessionId, seq: u64) -> Verdict {
@@ -158,19 +173,63 @@ impl Store {
         Ok(())
     }
 
-    /// What a write may grow the state by, if that is within the limit. Only near the limit it is worth looking up
-    /// what is there, to let pass what does not grow.
-    fn check_memory(&self, key: &[u8], value: &[u8], pending: &Pending) -> Result<u64, Refusal> {
-        let new = (key.len() + value.len()) as u64 + RECORD_OVERHEAD;
-        let used = self.bytes().saturating_add(pending.growth);
-        if used.saturating_add(new) <= self.limits.memory {
-            return Ok(new);
+    /// What a write may add. Of a PUT that is not looked up: only near the limit it is worth it.
+    fn foresee(&self, asked: &Asked<'_>, write: &Write, pending: &Pending) -> Foreseen {
+        match write {
+            Write::Delete { .. } => Foreseen { record: 0, pins: 0 },
+            Write::Put { key, value } => Foreseen { record: record_bytes(key, value), pins: 0 },
+            Write::Cas { key, expect, value } => {
+                let found = self.records.get(key);
+                let there = found.as_ref().map_or(0, |found| found.value.len() as u64);
+                let record = record_bytes(key, value).saturating_sub(self.bytes_under(key));
+                match pending.writes(asked.slot) {
+                    // What will be there, nobody knows yet, but not how long it is at most.
+                    Some(writes) => Foreseen { record, pins: there.max(writes.longest) },
+                    None if is_as_expected(expect, found.as_ref()) => Foreseen { record, pins: 0 },
+                    None => Foreseen { record: 0, pins: there },
+                }
+            }
         }
-        let old = self.records.get(key).map_or(0, |record| record.size() as u64 + RECORD_OVERHEAD);
-        let growth = new.saturating_sub(old);
-        if growth > 0 && used.saturating_add(growth) > self.limits.memory {
+    }
+
+    /// Bytes of the record under a key.
+    fn bytes_under(&self, key: &[u8]) -> u64 {
+        self.records.get(key).map_or(0, |record| record.size() as u64 + RECORD_OVERHEAD)
+    }
+
+    /// One session may hold so much in replies, and a single value in any case.
+    fn check_pins(&self, asked: &Asked<'_>, pins: u64) -> Result<(), Refusal> {
+        let held = asked.session.map_or(0, |session| session.pinned_from(asked.ack_below)) + asked.user.pins;
+        if held > 0 && held + pins > self.limits.pinned { Err(Refusal::Overloaded) } else { Ok(()) }
+    }
+
+    /// What a write may grow the state by beside a reply without a value, if that is within the limit. What neither
+    /// grows its record nor holds a value is always let in: its reply is small, and needed to free anything.
+    fn check_memory(
+        &self,
+        asked: &Asked<'_>,
+        write: &Write,
+        foreseen: Foreseen,
+        pending: &Pending,
+    ) -> Result<u64, Refusal> {
+        let grown = foreseen.record.max(foreseen.pins);
+        let used = self.bytes().saturating_add(pending.growth).saturating_add(REPLY_OVERHEAD);
+        if grown == 0 || used.saturating_add(grown) <= self.limits.memory {
+            return Ok(grown);
+        }
+        let grown = match write {
+            Write::Put { key, .. } => grown.saturating_sub(self.bytes_under(key)),
+            _ => grown,
+        };
+        let freed = asked.session.map_or(0, |session| session.freed(asked.ack_below));
+        if grown > 0 && used.saturating_add(grown) > self.limits.memory.saturating_add(freed) {
             return Err(Refusal::Full);
         }
-        Ok(growth)
+        Ok(grown)
     }
+}
+
+/// Bytes of a record.
+fn record_bytes(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64 + RECORD_OVERHEAD
 }

@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use haystack_wire::codec::decode_whole;
 use haystack_wire::ids::{LogIndex, SessionId, Version};
-use haystack_wire::message::client::{
-    Command, Effect, Expect, Outcome, Refusal, SESSION_WINDOW, Versioned, Write,
-};
+use haystack_wire::message::client::{Command, Effect, Outcome, Refusal, SESSION_WINDOW, Versioned, Write};
 
 use super::Store;
+use super::admit::is_as_expected;
 use super::digest::{Digest, KeyHash};
 use super::frozen::Frozen;
 use super::sessions::{Answer, Remembered, Session, Window, window};
@@ -36,6 +35,7 @@ impl Store {
             }
             Ok(Command::Resolve { session, seq, key }) => self.fence(index, session, seq, &key),
             Ok(Command::ExpireSessions { sessions }) => self.expire(&sessions),
+            Ok(Command::CloseSession { session, ack_below }) => self.close(session, ack_below),
         };
         self.end_overrun();
         outcome
@@ -50,15 +50,28 @@ impl Store {
 
     fn expire(&mut self, sessions: &[LogIndex]) -> Outcome {
         for index in sessions {
-            let id = SessionId { group: self.group, index: *index };
-            if let Some(session) = self.sessions.remove(id, &mut self.digest) {
-                self.stats.sessions_ended += 1;
-                if let Some(frozen) = &mut self.frozen {
-                    frozen.save_session(id, session);
-                }
-            }
+            self.end(SessionId { group: self.group, index: *index });
         }
         Outcome::SessionExpired
+    }
+
+    fn close(&mut self, id: SessionId, ack_below: u64) -> Outcome {
+        let Some(session) = self.sessions.get(id) else { return self.expired() };
+        if !session.is_answered(ack_below) {
+            return self.refuse_window();
+        }
+        self.end(id);
+        self.stats.sessions_closed += 1;
+        Outcome::SessionExpired
+    }
+
+    /// Ends a session, if there is such a one.
+    fn end(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(id, &mut self.digest) else { return };
+        self.stats.sessions_ended += 1;
+        if let Some(frozen) = &mut self.frozen {
+            frozen.save_session(id, session);
+        }
     }
 
     fn write(&mut self, index: LogIndex, id: SessionId, seq: u64, ack_below: u64, write: &Write) -> Outcome {
@@ -170,20 +183,14 @@ impl Changing<'_> {
         match write {
             Write::Put { value, .. } => (self.put(old, value), Effect::Written),
             Write::Cas { expect, value, .. } => {
-                let as_expected = match (expect, &old) {
-                    (Expect::Absent, old) => old.is_none(),
-                    (Expect::Value(value), Some(old)) => **value == *old.value,
-                    (Expect::Version(version), Some(old)) => *version == old.version,
-                    (_, None) => false,
-                };
-                if as_expected {
+                if is_as_expected(expect, old.as_ref()) {
                     (self.put(old, value), Effect::Written)
                 } else {
                     (Change::Keep, Effect::Mismatch { actual: found(old) })
                 }
             }
             Write::Delete { .. } => {
-                let previous = found(old);
+                let previous = old.as_ref().map(|old| old.version);
                 self.leave(old);
                 (Change::Remove, Effect::Deleted { previous })
             }

@@ -58,15 +58,18 @@ fn reply(session: SessionId, reply: &Remembered) -> u128 {
         Answer::NeverApplies => element([first(NEVER), session.index.0, reply.seq]),
         Answer::Written(at) => element([first(WRITTEN), session.index.0, reply.seq, at.0]),
         Answer::Saw(saw) => {
-            let (kind, found) = match &saw.1 {
-                Effect::Written => (WRITTEN, &None),
-                Effect::Deleted { previous } => (DELETED, previous),
-                Effect::Mismatch { actual } => (MISMATCH, actual),
-            };
-            let [low, high] = found.as_ref().map_or([0, 0], |Versioned { value, version }| {
-                let [low, high] = words(xxh3_128(value));
+            let found = |version: Version, [low, high]: [u64; 2]| {
                 words(element([FOUND | u64::from(version.group.0), version.index.0, low, high]))
-            });
+            };
+            let (kind, found) = match &saw.1 {
+                Effect::Written => (WRITTEN, None),
+                Effect::Deleted { previous } => (DELETED, previous.map(|version| found(version, [0, 0]))),
+                Effect::Mismatch { actual } => {
+                    let hash = |actual: &Versioned| found(actual.version, words(xxh3_128(&actual.value)));
+                    (MISMATCH, actual.as_ref().map(hash))
+                }
+            };
+            let [low, high] = found.unwrap_or([0, 0]);
             element([first(kind), session.index.0, reply.seq, saw.0.0, low, high])
         }
     }
@@ -155,7 +158,9 @@ mod tests {
             Effect::Written,
             Effect::Deleted { previous: None },
             Effect::Mismatch { actual: None },
-            Effect::Deleted { previous: found("v", version(1, 1)) },
+            Effect::Deleted { previous: Some(version(1, 1)) },
+            Effect::Deleted { previous: Some(version(2, 1)) },
+            Effect::Deleted { previous: Some(version(1, 2)) },
             Effect::Mismatch { actual: found("v", version(1, 1)) },
             Effect::Mismatch { actual: found("w", version(1, 1)) },
             Effect::Mismatch { actual: found("v", version(2, 1)) },

@@ -4,11 +4,11 @@
 //!
 //! Numbers are varints unless noted. Header: format (1 byte, 1), group, first slot and last slot (2 bytes each), number
 //! of sessions, number of records. Sessions in the order of ids: group, index, `ack_below`, number of replies, then the
-//! replies in the order of seq: `seq - ack_below`, slot (2 bytes), kind (1 byte), position (unless never applied), and,
-//! of kinds that found a value, its version (group, index), length and bytes. Kinds: 0 never applies, 1 written,
-//! 2 deleted nothing, 3 deleted a value, 4 mismatch with nothing, 5 mismatch with a value. Records in the order of
-//! keys: length of the key, version (group, index), length of the value, key, value. Sessions and records strictly
-//! ascend, so one state has one encoding.
+//! replies in the order of seq: `seq - ack_below`, slot (2 bytes), kind (1 byte), position (unless never applied), of
+//! kinds 3 and 5 the version (group, index) of what was found, of kind 5 also length and bytes of the value. Kinds:
+//! 0 never applies, 1 written, 2 deleted nothing, 3 deleted a value, 4 mismatch with nothing, 5 mismatch with a value.
+//! Records in the order of keys: length of the key, version (group, index), length of the value, key, value. Sessions
+//! and records strictly ascend, so one state has one encoding.
 
 use core::iter::Peekable;
 use core::ops::Bound;
@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes};
 use haystack_wire::codec::{Encode, put_varint};
 use haystack_wire::ids::{GroupId, LogIndex, SessionId};
+use haystack_wire::message::client::Effect;
 
-use super::sessions::{Session, Sessions};
+use super::sessions::{Answer, Session, Sessions};
 use super::tree::{Contents, Iter, Record, Shape, Tree};
 use super::{RECORD_OVERHEAD, REPLY_OVERHEAD, SESSION_OVERHEAD, Store};
 
@@ -236,19 +237,35 @@ fn write_session(id: SessionId, session: &Session, element: &mut Vec<u8>, out: &
     put_varint(element, session.replies.len() as u64);
     out.put(element);
     for reply in &session.replies {
-        let (kind, at, found) = reply.answer.parts();
         element.clear();
         put_varint(element, reply.seq - session.ack_below);
         reply.slot.encode(element);
-        element.put_u8(kind);
-        at.iter().for_each(|at| at.encode(element));
-        if let Some(found) = found {
-            found.version.encode(element);
-            put_varint(element, found.value.len() as u64);
-        }
+        let value = write_answer(&reply.answer, element);
         out.put(element);
-        out.put(found.map_or(&[], |found| &found.value));
+        out.put(value);
     }
+}
+
+/// Appends an answer, but for the value that it found, which is returned.
+fn write_answer<'a>(answer: &'a Answer, element: &mut Vec<u8>) -> &'a [u8] {
+    let Some((at, effect)) = answer.applied() else {
+        element.put_u8(0);
+        return &[];
+    };
+    let (kind, version, value) = match effect {
+        Effect::Written => (1, None, None),
+        Effect::Deleted { previous } => (2 + u8::from(previous.is_some()), *previous, None),
+        Effect::Mismatch { actual } => {
+            let (version, value) = (actual.as_ref().map(|actual| actual.version), actual.as_ref());
+            (4 + u8::from(actual.is_some()), version, value.map(|actual| &actual.value))
+        }
+    };
+    element.put_u8(kind);
+    at.encode(element);
+    version.iter().for_each(|version| version.encode(element));
+    let Some(value) = value else { return &[] };
+    put_varint(element, value.len() as u64);
+    value
 }
 
 fn write_record(record: &Record<'_>, out: &mut Piece) {

@@ -20,6 +20,8 @@
 //! | bytes without meaning | `Refused(Malformed)` | `Refused(Malformed)` |
 //! | fence, reply remembered | the reply, nothing appended | the reply |
 //! | fence, nothing remembered | appended | `NeverApplies`, remembered as the reply of that `seq` |
+//! | close, all replies acknowledged by it | appended | `SessionExpired`: the session is gone |
+//! | close, other replies remembered | `Refused(OutOfWindow)` | `Refused(OutOfWindow)` |
 //!
 //! An entry below the window is never applied. Its operation may have been: the reply is forgotten, because the client
 //! said that it needs it no more. "It may have applied and will not any more" is all that is known, and that is
@@ -32,14 +34,22 @@
 //! A fence for `seq` also moves `ack_below` up to `seq - 63`: only a client that had all replies below that could
 //! have used `seq`. Without this a fence could come from beyond a window that lags, and find no place to stay.
 //!
+//! A close ends a session for its client, which says with it that it has all replies and used no number beyond them.
+//! Where a reply is remembered that it does not acknowledge, that was a mistake, and the session stays: whoever holds
+//! the ticket of that operation can still settle it. Attempts that arrive after the close find no session.
+//!
 //! # Memory
 //!
 //! [`Store::bytes`] counts keys, values, sessions and remembered replies with a fixed overhead for each
 //! ([`RECORD_OVERHEAD`], [`SESSION_OVERHEAD`], [`REPLY_OVERHEAD`]). At [`Limits::memory`] only writes that grow are
-//! refused. Replies to DELETE and to a failed CAS hold a value: a session that holds more than [`Limits::pinned`]
-//! bytes in replies gets `Overloaded` for these two until it acknowledges some (a request's own `ack_below`
-//! counts). The check is made against the applied state, so a session may overshoot by one window of values.
-//! At most [`Limits::sessions`] sessions are opened; these limits bind the leader that admits, never `apply`.
+//! refused, by `Full`: a record that gets longer, or a CAS whose reply may hold the value that it found. What is under
+//! way ([`Pending`]) counts as if it did the worst that it can, and what a request's own `ack_below` frees counts for it.
+//! DELETE, opening and closing a session, and fences go on: they take [`SESSION_OVERHEAD`] or [`REPLY_OVERHEAD`] each,
+//! whose number is bounded otherwise, and without them nothing would ever be freed.
+//!
+//! A session whose replies would hold more than [`Limits::pinned`] bytes of values gets `Overloaded` for a CAS that may
+//! fail, until it acknowledges some. At most [`Limits::sessions`] sessions are opened. These limits bind the leader
+//! that admits, never `apply`.
 //!
 //! # Snapshots
 //!
@@ -54,6 +64,7 @@ mod admit;
 mod apply;
 mod digest;
 mod frozen;
+mod pending;
 mod restore;
 mod sessions;
 mod tree;
@@ -68,8 +79,9 @@ use haystack_wire::slot::slot_of;
 
 use crate::mutation::Mutations;
 pub use activity::Activity;
-pub use admit::{Admission, Admitted, Pending};
+pub use admit::Admitted;
 pub use frozen::{CHUNK_LIMIT, Chunk, FrozenId};
+pub use pending::{Admission, Pending};
 pub use restore::{Restore, RestoreError};
 
 use digest::Digest;
@@ -84,6 +96,10 @@ pub const RECORD_OVERHEAD: u64 = 34;
 pub const SESSION_OVERHEAD: u64 = 160;
 /// What a remembered reply costs without a value, in bytes.
 pub const REPLY_OVERHEAD: u64 = 48;
+/// Most bytes of values that the remembered replies of one session hold: 8 MiB. A window of 64 failed CAS of the
+/// longest values would be 96 MiB that no key shows; with a twelfth of it a client still has five of them under way,
+/// enough to hide the round trip, and hundreds of any usual size.
+pub const PINNED_LIMIT: u64 = 8 * 1024 * 1024;
 /// Most that a page returns of keys and values, in bytes, whatever is asked (judgement: a page is read in one go, and
 /// 1 MiB takes about a millisecond). A single larger pair is a page of its own.
 pub const PAGE_LIMIT: usize = 1024 * 1024;
@@ -99,7 +115,7 @@ pub struct Limits {
     pub value: usize,
     /// Most sessions (judgement).
     pub sessions: u64,
-    /// Bytes of values in the remembered replies of one session beyond which DELETE and CAS wait (judgement).
+    /// Most bytes of values that the remembered replies of one session hold, if it is more than one.
     pub pinned: u64,
     /// Bytes of records and sessions kept aside for a frozen snapshot, beyond which it is dropped (judgement).
     pub overlay: u64,
@@ -114,7 +130,7 @@ impl Default for Limits {
             key: KEY_LIMIT,
             value: 1024 * 1024,
             sessions: 100_000,
-            pinned: 8 * 1024 * 1024,
+            pinned: PINNED_LIMIT,
             overlay: 128 * 1024 * 1024,
             mutations: Mutations::none(),
         }
@@ -144,6 +160,8 @@ pub struct StoreStats {
     pub sessions_opened: u64,
     /// Sessions ended.
     pub sessions_ended: u64,
+    /// Of these, closed by their clients.
+    pub sessions_closed: u64,
     /// Snapshots frozen.
     pub frozen: u64,
     /// Snapshots dropped because too much changed since.
@@ -164,6 +182,7 @@ impl StoreStats {
             ("fences", self.fences),
             ("sessions_opened", self.sessions_opened),
             ("sessions_ended", self.sessions_ended),
+            ("sessions_closed", self.sessions_closed),
             ("frozen", self.frozen),
             ("overrun", self.overrun),
         ]

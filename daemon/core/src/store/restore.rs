@@ -3,7 +3,7 @@
 use haystack_wire::codec::{Decode, DecodeError, Reader};
 use haystack_wire::ids::{GroupId, LogIndex, SessionId, Slot, Version};
 use haystack_wire::message::COUNTER_LIMIT;
-use haystack_wire::message::client::{KEY_LIMIT, SESSION_WINDOW, VALUE_LIMIT, Versioned};
+use haystack_wire::message::client::{Effect, KEY_LIMIT, SESSION_WINDOW, VALUE_LIMIT, Versioned};
 use thiserror::Error;
 
 use super::digest::KeyHash;
@@ -197,14 +197,8 @@ impl Restore {
 
     fn reply(&mut self, reader: &mut Reader<'_>, id: SessionId, left: u64) -> Result<(), RestoreError> {
         let (ahead, slot) = (reader.varint("seq")?, Slot::decode(reader)?);
-        let kind = reader.u8("reply")?;
-        let at = if kind == 0 { LogIndex::ZERO } else { LogIndex::decode(reader)? };
-        let found = match kind {
-            3 | 5 => Some(Self::found(reader)?),
-            _ => None,
-        };
-        let answer = Answer::of_parts(kind, at, found).ok_or(RestoreError::Malformed("no such reply"))?;
-        if at >= self.id.index {
+        let answer = Self::answer(reader)?;
+        if answer.applied().is_some_and(|(at, _)| at >= self.id.index) {
             return Err(RestoreError::Malformed("a reply from after the snapshot"));
         }
         if ahead >= SESSION_WINDOW {
@@ -221,9 +215,25 @@ impl Restore {
         Ok(())
     }
 
-    fn found(reader: &mut Reader<'_>) -> Result<Versioned, RestoreError> {
-        let version = Version::decode(reader)?;
-        Ok(Versioned { value: reader.bytes(VALUE_LIMIT, "value")?, version })
+    fn answer(reader: &mut Reader<'_>) -> Result<Answer, RestoreError> {
+        let kind = reader.u8("reply")?;
+        if kind == 0 {
+            return Ok(Answer::NeverApplies);
+        }
+        let at = LogIndex::decode(reader)?;
+        let effect = match kind {
+            1 => Effect::Written,
+            2 => Effect::Deleted { previous: None },
+            3 => Effect::Deleted { previous: Some(Version::decode(reader)?) },
+            4 => Effect::Mismatch { actual: None },
+            5 => {
+                let version = Version::decode(reader)?;
+                let value = reader.bytes(VALUE_LIMIT, "value")?;
+                Effect::Mismatch { actual: Some(Versioned { value, version }) }
+            }
+            _ => return Err(RestoreError::Malformed("no such reply")),
+        };
+        Ok(Answer::new(at, effect))
     }
 
     fn record(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {

@@ -9,8 +9,9 @@ use core::ops::Bound;
 use std::collections::{BTreeSet, HashMap};
 
 use haystack_wire::ids::{LogIndex, SessionId, Slot};
-use haystack_wire::message::client::{Effect, Outcome, SESSION_WINDOW, Versioned};
+use haystack_wire::message::client::{Effect, Outcome, SESSION_WINDOW};
 
+use super::REPLY_OVERHEAD;
 use super::digest::Digest;
 
 /// What a remembered reply says.
@@ -40,35 +41,21 @@ impl Answer {
         }
     }
 
-    /// Kind (as a snapshot numbers them), position and what was found.
-    pub(super) fn parts(&self) -> (u8, Option<LogIndex>, Option<&Versioned>) {
+    /// Where the operation applied, if it did, and what it did.
+    pub(super) fn applied(&self) -> Option<(LogIndex, &Effect)> {
         match self {
-            Self::NeverApplies => (0, None, None),
-            Self::Written(at) => (1, Some(*at), None),
-            Self::Saw(saw) => match &saw.1 {
-                Effect::Written => (1, Some(saw.0), None),
-                Effect::Deleted { previous } => {
-                    (2 + u8::from(previous.is_some()), Some(saw.0), previous.as_ref())
-                }
-                Effect::Mismatch { actual } => (4 + u8::from(actual.is_some()), Some(saw.0), actual.as_ref()),
-            },
+            Self::NeverApplies => None,
+            Self::Written(at) => Some((*at, &Effect::Written)),
+            Self::Saw(saw) => Some((saw.0, &saw.1)),
         }
-    }
-
-    /// The answer of a kind; `None` if there is no such kind, or it lacks what was found.
-    pub(super) fn of_parts(kind: u8, at: LogIndex, found: Option<Versioned>) -> Option<Self> {
-        Some(match (kind, found.is_some()) {
-            (0, false) => Self::NeverApplies,
-            (1, false) => Self::Written(at),
-            (2, false) | (3, true) => Self::new(at, Effect::Deleted { previous: found }),
-            (4, false) | (5, true) => Self::new(at, Effect::Mismatch { actual: found }),
-            _ => return None,
-        })
     }
 
     /// Bytes of a value that the answer keeps in memory.
     fn pinned(&self) -> u64 {
-        self.parts().2.map_or(0, |found| found.value.len() as u64)
+        match self.applied() {
+            Some((_, Effect::Mismatch { actual: Some(actual) })) => actual.value.len() as u64,
+            _ => 0,
+        }
     }
 }
 
@@ -125,14 +112,25 @@ impl Session {
         Some(&self.replies[at])
     }
 
+    /// Whether a client that acknowledges all replies below `ack_below` has them all.
+    pub(super) fn is_answered(&self, ack_below: u64) -> bool {
+        ack_below >= self.ack_below && self.replies.last().is_none_or(|reply| reply.seq < ack_below)
+    }
+
+    /// Bytes that are freed when the replies below `ack_below` are forgotten.
+    pub(super) fn freed(&self, ack_below: u64) -> u64 {
+        let going = self.replies.iter().filter(|reply| reply.seq < ack_below);
+        going.map(|reply| REPLY_OVERHEAD + reply.answer.pinned()).sum()
+    }
+
     /// Bytes of values in the replies from `ack_below` on.
     pub(super) fn pinned_from(&self, ack_below: u64) -> u64 {
         self.replies.iter().filter(|reply| reply.seq >= ack_below).map(|reply| reply.answer.pinned()).sum()
     }
 }
 
-/// A hasher for log positions: one multiplication. Positions are not the clients' to choose, and the maps that use
-/// it are never walked, so it needs no secret.
+/// A hasher for log positions and slots: one multiplication. Positions are not the clients' to choose, slots are few,
+/// and the maps that use it are never walked, so it needs no secret.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PositionHasher(u64);
 
@@ -142,6 +140,9 @@ impl Hasher for PositionHasher {
     }
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(u64::from(number));
     }
     fn write_u32(&mut self, number: u32) {
         self.write_u64(u64::from(number));

@@ -130,6 +130,10 @@ fn a_clean_stop_hands_over_warns_and_its_successor_has_no_vote() {
     let others: Vec<Daemon> = daemons.collect();
     others.iter().for_each(|daemon| drop(daemon.logs_until("ready: every partition")));
     start(0).logs_until("standby: this daemon has no vote");
+    let second = others.into_iter().next().unwrap();
+    second.signal(Signal::TERM);
+    let (_, _, err) = second.end();
+    assert!(err.contains("DATA IS LOST WITH THIS STOP") && !err.contains("ONE MORE STOP"), "{err}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use haystack_core::directory::machine::DirectoryMachine;
-use haystack_wire::ids::{Epoch, GroupId, LogIndex, NodeId};
+use haystack_wire::ids::{Epoch, GroupId, LogIndex, NodeId, Version};
 use haystack_wire::message::client::{Effect, Outcome, Pair, Versioned};
 use haystack_wire::message::directory::{NodeState, PartitionMap};
 use haystack_wire::slot::slot_of;
@@ -111,6 +111,20 @@ impl Canon {
             ),
         }
         Ok(())
+    }
+
+    /// A client was told that it removed this version of a key: what that was.
+    pub(crate) fn written(
+        &self,
+        who: &str,
+        key: &[u8],
+        version: Version,
+    ) -> Result<Versioned, super::Violation> {
+        let found = self.model.get(key, version.index.0 + 1).filter(|found| found.version == version);
+        found.ok_or_else(|| {
+            let what = format!("{who} was told that it removed version {version}, which nobody wrote");
+            super::Violation::new(super::Property::Integrity, what)
+        })
     }
 
     /// A client was told that these are the pairs after a key.

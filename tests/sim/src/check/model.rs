@@ -1,6 +1,6 @@
 //! The dumb state machine: what a data group's log means, written as plainly as can be, to hold the store against.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(crate) struct Rare {
     pub(crate) fenced: u64,
     /// Sessions ended by the leader.
     pub(crate) sessions_ended: u64,
+    /// Sessions closed by their clients.
+    pub(crate) sessions_closed: u64,
 }
 
 /// A write that took effect, a CAS that found something else included.
@@ -52,6 +54,7 @@ pub(crate) struct Model {
     /// Every value that a key ever had, by the position of the write.
     keys: BTreeMap<Bytes, Vec<(u64, Option<Bytes>)>>,
     sessions: BTreeMap<SessionId, Session>,
+    closed: BTreeSet<SessionId>,
     /// Writes in the order in which they took effect.
     pub(crate) writes: Vec<Effective>,
     /// What each numbered operation did, once and for ever.
@@ -67,6 +70,7 @@ impl Model {
             len: 0,
             keys: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            closed: BTreeSet::new(),
             writes: Vec::new(),
             effects: BTreeMap::new(),
             rare: Rare::default(),
@@ -112,11 +116,28 @@ impl Model {
                 }
                 Outcome::SessionExpired
             }
+            Ok(Command::CloseSession { session, ack_below }) => self.close(session, ack_below),
             Ok(Command::Write { session, seq, ack_below, write }) => {
                 self.numbered(index, session, seq, Some(ack_below), Some(&write))
             }
             Ok(Command::Resolve { session, seq, .. }) => self.numbered(index, session, seq, None, None),
         }
+    }
+
+    fn close(&mut self, id: SessionId, ack_below: u64) -> Outcome {
+        let Some(session) = self.sessions.get(&id) else { return Outcome::SessionExpired };
+        if ack_below < session.ack_below || session.replies.keys().any(|seq| *seq >= ack_below) {
+            return Outcome::Refused(Refusal::OutOfWindow);
+        }
+        self.sessions.remove(&id);
+        self.closed.insert(id);
+        self.rare.sessions_closed += 1;
+        Outcome::SessionExpired
+    }
+
+    /// Whether a client closed this session: then it has all its replies and asks for none any more.
+    pub(crate) fn is_closed(&self, session: SessionId) -> bool {
+        self.closed.contains(&session)
     }
 
     /// A write, or a fence in its place.
@@ -178,7 +199,7 @@ impl Model {
         let found = self.get(key, index);
         let (value, effect) = match write {
             Write::Put { value, .. } => (Some(value.clone()), Effect::Written),
-            Write::Delete { .. } => (None, Effect::Deleted { previous: found }),
+            Write::Delete { .. } => (None, Effect::Deleted { previous: found.map(|found| found.version) }),
             Write::Cas { expect, value, .. } => {
                 let fits = match expect {
                     Expect::Absent => found.is_none(),

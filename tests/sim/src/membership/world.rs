@@ -93,6 +93,8 @@ struct Host<P: Process> {
     paused: u64,
     waiting: Vec<(usize, P::Message)>,
     sent: u64,
+    /// When it was believed dead by one that could not hear it and had nobody to ask.
+    doubted: Option<u64>,
     /// Whether anybody has suspected its crash yet.
     noticed: bool,
 }
@@ -147,6 +149,7 @@ where
                     paused: 0,
                     waiting: Vec::new(),
                     sent: 0,
+                    doubted: None,
                     noticed: false,
                 }
             })
@@ -382,13 +385,15 @@ where
         }
     }
 
-    /// Whether the two cannot hear each other, or lately could not, and nobody else is there to ask.
+    /// Whether the two cannot hear each other, or lately could not, and nobody else is there to ask; or whether such a
+    /// two spread the word.
     fn alone(&self, by: usize, about: usize) -> bool {
         let now = self.now();
         let there =
             |host: &&Host<P>| host.crashed.is_none() && (host.returned == 0 || host.returned + CUT < now);
         let cut = self.net.cut_until(by, about).max(self.net.cut_until(about, by));
-        self.hosts.iter().filter(there).count() <= 2 && now < cut + AFTERMATH
+        let heard = self.hosts[about].doubted.is_some_and(|at| now < at + CUT);
+        heard || self.hosts.iter().filter(there).count() <= 2 && now < cut + AFTERMATH
     }
 
     fn told(&mut self, by: usize, (about, life): (usize, u32), what: What) {
@@ -415,7 +420,7 @@ where
                 self.outcome.late_suspicions += if now >= self.late { wrong } else { 0 };
             }
             (What::Dead, Some(at)) => self.outcome.dead.add(now - at),
-            (What::Dead, None) if alone => {}
+            (What::Dead, None) if alone => self.hosts[about].doubted = Some(now),
             (What::Dead, None) => {
                 self.outcome.false_deaths += 1;
                 if self.outcome.deaths.len() < DEATHS_SHOWN {

@@ -11,8 +11,8 @@ use crate::error::Error;
 pub struct Deleted {
     /// The position of the delete.
     pub at: Version,
-    /// What was there.
-    pub previous: Option<Versioned>,
+    /// The version of what was there.
+    pub previous: Option<Version>,
 }
 
 /// What a CAS did.

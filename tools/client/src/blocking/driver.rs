@@ -21,6 +21,10 @@ pub(super) const KEEPER_PAUSE: Duration = Duration::from_millis(10);
 /// Most time between two visits.
 const KEEPER_REST: Duration = Duration::from_secs(1);
 
+/// Most time that the end of a connection takes, to close its sessions: many round trips, and what nobody minds who
+/// waits for a program to end.
+const FAREWELL: Duration = Duration::from_millis(200);
+
 /// How an operation ended.
 pub(super) type End = Result<Answer, Error>;
 
@@ -233,8 +237,12 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// Takes leave of the daemons, which would else keep the links for minutes.
+    /// Takes leave of the daemons, which would else keep the sessions and the links for minutes.
     fn drop(&mut self) {
+        let now = self.clock.now();
+        let until = now + FAREWELL;
+        self.client.close_sessions(now, until);
+        while self.client.closing() > 0 && self.clock.now() < until && self.turn(until).is_ok() {}
         let now = self.clock.now();
         self.client.close(now);
         // Nobody is left to tell if this fails, and nothing is lost by it.

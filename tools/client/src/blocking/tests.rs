@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ struct Daemon {
     stop: Arc<AtomicBool>,
     /// While set, requests are done but not answered.
     silent: Arc<AtomicBool>,
+    /// Sessions that are open.
+    sessions: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,9 +42,10 @@ impl Daemon {
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let addr = socket.local_addr().unwrap();
         let (stop, silent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (stopped, silenced) = (Arc::clone(&stop), Arc::clone(&silent));
-        let thread = std::thread::spawn(move || serve(&socket, addr, keys, &stopped, &silenced));
-        Self { addr, stop, silent, thread: Some(thread) }
+        let sessions = Arc::new(AtomicUsize::new(0));
+        let (stopped, silenced, counted) = (Arc::clone(&stop), Arc::clone(&silent), Arc::clone(&sessions));
+        let thread = std::thread::spawn(move || serve(&socket, addr, keys, &stopped, &silenced, &counted));
+        Self { addr, stop, silent, sessions, thread: Some(thread) }
     }
 
     fn options(&self) -> Options {
@@ -57,7 +60,14 @@ impl Drop for Daemon {
     }
 }
 
-fn serve(socket: &UdpSocket, addr: SocketAddr, keys: KeyRing, stop: &AtomicBool, silent: &AtomicBool) {
+fn serve(
+    socket: &UdpSocket,
+    addr: SocketAddr,
+    keys: KeyRing,
+    stop: &AtomicBool,
+    silent: &AtomicBool,
+    sessions: &AtomicUsize,
+) {
     let clock = Clock::start();
     let node = NodeId([7; 16]);
     let mut cluster = Cluster::new(1, 4, &[(node, addr)]);
@@ -81,6 +91,7 @@ fn serve(socket: &UdpSocket, addr: SocketAddr, keys: KeyRing, stop: &AtomicBool,
             let answer = match decode_whole(&message, "ClientMessage").unwrap() {
                 ClientMessage::Request(request) => {
                     let outcome = cluster.perform(&request);
+                    sessions.store(cluster.sessions(), Ordering::Relaxed);
                     let is_open = matches!(&request.body, RequestBody::Command(bytes) if bytes.len() == 1);
                     if silent.load(Ordering::Relaxed) && !is_open {
                         continue;
@@ -116,8 +127,8 @@ fn calls_return_what_was_asked() {
     assert!(matches!(outcome, CasOutcome::Mismatch { actual: Some(actual) } if actual.version == version));
     assert!(matches!(connection.cas("a", Expect::Version(version), "2").unwrap(), CasOutcome::Written(_)));
     assert_eq!(connection.get_stale("a").unwrap().found.unwrap().value, "2");
-    let deleted = connection.delete("a").unwrap();
-    assert_eq!(deleted.previous.unwrap().value, "2");
+    let last = connection.get("a").unwrap().unwrap().version;
+    assert_eq!(connection.delete("a").unwrap().previous, Some(last));
     assert_eq!(connection.map().unwrap().partitions.len(), 4);
     let reply = connection.admin(AdminTarget::Address(daemon.addr), AdminRequest::AbandonOldData).unwrap();
     assert_eq!(reply, AdminReply::Done("AbandonOldData".into()));
@@ -131,6 +142,42 @@ fn a_connection_moves_between_threads() {
     connection.put("a", "1").unwrap();
     let thread = std::thread::spawn(move || connection.get("a").unwrap().unwrap().value);
     assert_eq!(thread.join().unwrap(), "1");
+}
+
+#[test]
+fn the_end_of_a_connection_is_the_end_of_its_sessions() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    connection.pipeline((0..100).map(|n| Operation::put(format!("{n}"), "v"))).unwrap();
+    assert_eq!(daemon.sessions.load(Ordering::Relaxed), 4);
+    drop(connection);
+    assert_eq!(daemon.sessions.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn the_end_of_a_connection_waits_for_nobody_who_does_not_answer() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    connection.put("a", "1").unwrap();
+    daemon.silent.store(true, Ordering::Relaxed);
+    let clock = Clock::start();
+    drop(connection);
+    let took = clock.now() - haystack_wire::Instant::ZERO;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn a_connection_that_holds_a_ticket_leaves_its_session_open() {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    connection.put("a", "0").unwrap();
+    daemon.silent.store(true, Ordering::Relaxed);
+    connection.set_timeout(Duration::from_millis(100));
+    let Err(Error::Unknown(ticket)) = connection.put("a", "1") else { panic!("must be unknown") };
+    daemon.silent.store(false, Ordering::Relaxed);
+    drop(connection);
+    let mut other = Connection::connect(options(&daemon)).unwrap();
+    assert!(matches!(other.resolve(&ticket).unwrap(), Resolved::Applied { .. }));
 }
 
 #[test]

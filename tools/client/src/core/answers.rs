@@ -47,6 +47,7 @@ impl Client {
         let group = op.group;
         let answer = match (&op.work, outcome) {
             (Work::Open, Outcome::Opened { session }) => return self.on_opened(now, key, session),
+            (Work::Close, Outcome::SessionExpired) => Ok(Answer::Expired),
             (Work::User(Operation::Write(_) | Operation::Resolve(_)), Outcome::Applied { at, effect }) => {
                 Ok(Answer::Applied { at: Version { group, index: at }, effect })
             }
@@ -199,7 +200,9 @@ impl Client {
         match op.work {
             _ if op.may_be_appended() => self.rest(now, key),
             Work::Open => self.on_open_refused(now, key, &refusal),
-            Work::User(_) | Work::Admin { .. } => self.complete(now, key, Err(Error::Refused(refusal))),
+            Work::User(_) | Work::Admin { .. } | Work::Close => {
+                self.complete(now, key, Err(Error::Refused(refusal)))
+            }
         }
     }
 

@@ -115,6 +115,7 @@ impl Client {
 
     /// Sends an operation to the daemon that suits best.
     pub(super) fn attempt(&mut self, now: Instant, key: Key) {
+        self.acknowledge_more(key);
         let Some(link) = self.choose(now, key) else { return self.park(now, key) };
         let retry = self.retry_time(link, key);
         let Some(op) = self.ops.get_mut(key) else { return };
@@ -147,6 +148,16 @@ impl Client {
         }
     }
 
+    /// Lets a write that is sent again acknowledge what was answered in the meantime: it may have been refused for what
+    /// its session's replies hold.
+    fn acknowledge_more(&mut self, key: Key) {
+        let Some(session) = self.ops.get(key).and_then(|op| op.session) else { return };
+        let Some(ack_below) = self.window(session.0).map(|window| window.ack_below()) else { return };
+        if let Some(op) = self.ops.get_mut(key) {
+            op.ack_below = op.ack_below.max(ack_below);
+        }
+    }
+
     fn transmit(&mut self, now: Instant, link: LinkId, key: Key) -> Result<(), SendError> {
         let Some(op) = self.ops.get(key) else { return Ok(()) };
         let id = key.mark(op.attempts);
@@ -167,6 +178,10 @@ impl Client {
                 RequestBody::Command(pack(arena, &Command::Resolve { session, seq, key }))
             }
             Work::Open => RequestBody::Command(pack(arena, &Command::OpenSession)),
+            Work::Close => {
+                let Some((session, ack_below)) = op.session else { return Ok(()) };
+                RequestBody::Command(pack(arena, &Command::CloseSession { session, ack_below }))
+            }
             Work::Admin { request, .. } => {
                 let message = ClientMessage::Admin { id, request: request.clone() };
                 let message = pack(arena, &message);
@@ -361,6 +376,11 @@ impl Client {
     pub(super) fn complete(&mut self, now: Instant, key: Key, outcome: Result<Answer, Error>) {
         let Some(op) = self.discard(key) else { return };
         self.unlist(key, op.state, op.group);
+        if matches!(op.work, Work::Close) {
+            // Nobody waits for it, and if it came to nothing, the session expires.
+            self.closing -= 1;
+            return;
+        }
         if let Some((session, seq)) = op.session {
             let is_unknown = matches!(outcome, Err(Error::Unknown(_)));
             self.stats.unknown += u64::from(is_unknown);

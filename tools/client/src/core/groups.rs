@@ -1,6 +1,7 @@
 //! Groups as the client knows them: who leads, the session, and what waits for it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use haystack_wire::Instant;
 use haystack_wire::ids::{GroupId, NodeId, SessionId};
@@ -11,6 +12,9 @@ use super::ops::{Key, Op, State};
 use super::window::Window;
 use crate::error::{Error, Wait};
 use haystack_wire::message::client::Refusal;
+
+/// How long the end of an idle session is tried: it is not worth more, as the session expires by itself.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A group as the client knows it.
 #[derive(Debug, Default)]
@@ -37,10 +41,10 @@ pub(super) enum Session {
 impl Client {
     /// Numbers a write and sends it, or lets it wait for its turn.
     pub(super) fn enqueue(&mut self, now: Instant, key: Key, id: GroupId) {
-        let idle = self.config.timeouts.session_idle;
+        self.retire_idle(now, id);
         let group = self.groups.entry(id).or_default();
         if group.queue.is_empty()
-            && let Some((session, seq)) = group.number(now, idle)
+            && let Some((session, seq)) = group.number(now)
             && let Some(op) = self.ops.get_mut(key)
         {
             op.session = Some((session, seq.seq));
@@ -57,11 +61,11 @@ impl Client {
 
     /// Numbers and sends as many of a group's waiting writes as its session takes; opens one if there is none.
     pub(super) fn pump(&mut self, now: Instant, id: GroupId) {
-        let idle = self.config.timeouts.session_idle;
+        self.retire_idle(now, id);
         loop {
             let Some(group) = self.groups.get_mut(&id) else { return };
             let Some(key) = group.queue.front().copied() else { return };
-            let Some((session, seq)) = group.number(now, idle) else { break };
+            let Some((session, seq)) = group.number(now) else { break };
             group.queue.pop_front();
             if let Some(op) = self.ops.get_mut(key) {
                 op.session = Some((session, seq.seq));
@@ -77,6 +81,32 @@ impl Client {
         if matches!(group.session, Session::None) {
             self.open(now, id);
         }
+    }
+
+    /// Numbers nothing more in a session that has been idle for so long that it may expire.
+    fn retire_idle(&mut self, now: Instant, id: GroupId) {
+        let idle = self.config.timeouts.session_idle;
+        let group = self.groups.get(&id);
+        if group.is_some_and(|group| matches!(&group.session, Session::Open(open) if now - open.used > idle))
+        {
+            self.end_session(now, id, now + CLOSE_PATIENCE);
+        }
+    }
+
+    /// Gives up a group's open session. The group is told if nobody can ask for a reply of it any more.
+    pub(super) fn end_session(&mut self, now: Instant, id: GroupId, deadline: Instant) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let is_answered = group.is_answered();
+        let Session::Open(window) = core::mem::take(&mut group.session) else { return };
+        if !is_answered {
+            return;
+        }
+        self.stats.sessions_closed += 1;
+        self.closing += 1;
+        let mut op = Op::new(Work::Close, deadline, id);
+        op.session = Some((window.id, window.ack_below()));
+        let key = self.ops.insert(op);
+        self.attempt(now, key);
     }
 
     /// Opens a session of a group, at its leisure: it ends when nothing waits for it any more.
@@ -167,13 +197,14 @@ struct Place {
 }
 
 impl Group {
-    /// Gives out the next number of the open session, unless it has been idle for so long that it may expire.
-    fn number(&mut self, now: Instant, idle: core::time::Duration) -> Option<(SessionId, Place)> {
+    /// Whether a session is open and every operation of it has its answer.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(&self.session, Session::Open(window) if window.is_answered())
+    }
+
+    /// Gives out the next number of the open session.
+    fn number(&mut self, now: Instant) -> Option<(SessionId, Place)> {
         let Session::Open(window) = &mut self.session else { return None };
-        if now - window.used > idle {
-            self.session = Session::None;
-            return None;
-        }
         let seq = window.number(now)?;
         Some((window.id, Place { seq, ack_below: window.ack_below() }))
     }

@@ -51,7 +51,8 @@ const MESSAGE_ROOM: usize = 256;
 ///
 /// There are four kinds of methods:
 /// - *getters*, which change nothing;
-/// - *commands*: [`submit`](Self::submit), [`submit_admin`](Self::submit_admin), [`close`](Self::close);
+/// - *commands*: [`submit`](Self::submit), [`submit_admin`](Self::submit_admin),
+///   [`close_sessions`](Self::close_sessions), [`close`](Self::close);
 /// - *inputs*: [`handle_datagram`](Self::handle_datagram) for each datagram received, and
 ///   [`handle_timeout`](Self::handle_timeout) at the time that [`poll_timeout`](Self::poll_timeout) names, or at any
 ///   other: spurious calls do nothing;
@@ -87,6 +88,8 @@ pub struct Client {
     completions: VecDeque<Completion>,
     /// Operations of the caller that are not handed back yet.
     held: usize,
+    /// Sessions being closed.
+    closing: usize,
     /// Bytes of the caller's operations under way.
     held_bytes: usize,
     /// What messages are written into; shared by many, so that none allocates for itself.
@@ -136,6 +139,7 @@ impl Client {
             parked: VecDeque::new(),
             completions: VecDeque::new(),
             held: 0,
+            closing: 0,
             held_bytes: 0,
             arena: BytesMut::new(),
             scratch: Vec::new(),
@@ -205,6 +209,22 @@ impl Client {
         [self.endpoint.poll_timeout(), self.wheel.next(), asking].into_iter().flatten().min()
     }
 
+    /// Ends the sessions that are not needed any more, and tries to tell their groups until `deadline`: else these
+    /// would remember their last replies, with the values in them, until they find the sessions idle. Later writes
+    /// open new ones. A session stays if an operation of it is under way, or has an unknown outcome, which the group
+    /// must be able to settle.
+    pub fn close_sessions(&mut self, now: Instant, deadline: Instant) {
+        let is_over = |group: &Group| group.queue.is_empty() && group.is_answered();
+        let over: Vec<GroupId> =
+            self.groups.iter().filter(|(_, group)| is_over(group)).map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.end_session(now, id, deadline));
+    }
+
+    /// How many sessions are being closed, as far as is known.
+    pub const fn closing(&self) -> usize {
+        self.closing
+    }
+
     /// Ends all links politely; the driver sends what that leaves to send. What is under way gets no answer any more.
     pub fn close(&mut self, now: Instant) {
         for link in self.servers.keys() {
@@ -235,6 +255,11 @@ impl Client {
     /// The processes that answered a handshake, and where.
     pub fn connected(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> {
         self.servers.values().filter(|server| !server.detached).map(|server| (server.node, server.addr))
+    }
+
+    /// Where daemons are looked for, beside the nodes that the map names.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.config.addresses
     }
 
     /// Counters of what happened.

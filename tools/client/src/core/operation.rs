@@ -167,6 +167,8 @@ pub(super) enum Work {
     },
     /// Opens a session of its group.
     Open,
+    /// Closes a session of its group.
+    Close,
 }
 
 impl Work {
@@ -174,7 +176,7 @@ impl Work {
     pub(super) fn key(&self) -> Option<&Bytes> {
         match self {
             Self::User(operation) => operation.key(),
-            Self::Admin { .. } | Self::Open => None,
+            Self::Admin { .. } | Self::Open | Self::Close => None,
         }
     }
 
@@ -192,7 +194,7 @@ impl Work {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::User(operation) => operation.bytes(),
-            Self::Admin { .. } | Self::Open => 0,
+            Self::Admin { .. } | Self::Open | Self::Close => 0,
         }
     }
 }

@@ -74,9 +74,9 @@ pub(super) struct Op {
     pub(super) wake: Instant,
     /// The group it goes to.
     pub(super) group: GroupId,
-    /// Its session and number, for ever.
+    /// Its session and number, for ever; of a `Close` the session and the number after the last.
     pub(super) session: Option<(SessionId, u64)>,
-    /// What the client acknowledged when it was numbered.
+    /// What the client acknowledged when it was sent last.
     pub(super) ack_below: u64,
     /// How often it was sent.
     pub(super) attempts: u32,

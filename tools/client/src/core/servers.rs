@@ -1,6 +1,6 @@
 //! The daemons at the other ends of the links: which of them can be asked, and the partition map that they tell.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use haystack_wire::frame::Class;
 use haystack_wire::ids::{Epoch, GroupId, NodeId};
 use haystack_wire::keys::Role;
 use haystack_wire::link::LinkId;
-use haystack_wire::message::directory::{NodeRecord, PartitionMap};
+use haystack_wire::message::directory::{NodeRecord, NodeState, PartitionMap};
 use haystack_wire::message::{ClientMessage, ServerMessage};
 
 use super::Client;
@@ -267,8 +267,7 @@ impl Client {
         let forked =
             self.map.as_ref().is_some_and(|held| (held.cluster, held.history) != (map.cluster, map.history));
         self.dial_nodes(now, &map);
-        let served: std::collections::BTreeSet<GroupId> =
-            map.partitions.iter().map(|partition| partition.group).collect();
+        let served: BTreeSet<GroupId> = map.partitions.iter().map(|partition| partition.group).collect();
         self.map = Some(map);
         // Slots may have moved: what was not numbered yet looks for its group again, but not before every session that
         // has ended is gone. Else it would be numbered in one of them, whose name may be another client's by now.
@@ -305,23 +304,36 @@ impl Client {
         }
     }
 
+    /// Keeps in touch with the nodes of a map, so that the cluster is found when those that were given are gone: with all
+    /// if they are few, else with the directory, which knows the way to the others.
     fn dial_nodes(&mut self, now: Instant, map: &PartitionMap) {
-        let configured = &self.config.addresses;
-        let (kept, gone): (Vec<_>, Vec<_>) = self
-            .dialled
+        let are_few = map.nodes.len() <= DIAL_LIMIT;
+        let is_there = |record: &NodeRecord| match record.state {
+            NodeState::Gone => false,
+            // In a large map it takes the place of another.
+            NodeState::Down => are_few,
+            NodeState::Joining | NodeState::Up | NodeState::Suspect | NodeState::Draining => true,
+        };
+        let there: BTreeMap<NodeId, SocketAddr> = map
+            .nodes
             .iter()
-            .copied()
-            .partition(|addr| map.nodes.iter().any(|node| node.info.addr == *addr));
+            .filter(|record| is_there(record))
+            .map(|record| (record.info.node, record.info.addr))
+            .collect();
+        let is_named = |addr: &SocketAddr| there.values().any(|other| other == addr);
+        let (kept, gone): (BTreeSet<_>, BTreeSet<_>) = self.dialled.iter().copied().partition(is_named);
         for addr in gone {
-            if !configured.contains(&addr) {
+            if !self.config.addresses.contains(&addr) {
                 self.endpoint.disconnect(addr);
             }
         }
-        self.dialled = kept.into_iter().collect();
-        if map.nodes.len() <= DIAL_LIMIT {
-            for node in &map.nodes {
-                self.endpoint.connect(now, node.info.addr);
-                self.dialled.insert(node.info.addr);
+        self.dialled = kept;
+        let directory = map.directory.replicas.iter().filter_map(|node| there.get(node));
+        let wanted: Vec<SocketAddr> =
+            if are_few { there.values().copied().collect() } else { directory.copied().collect() };
+        for addr in wanted {
+            if self.dialled.len() < DIAL_LIMIT && self.dialled.insert(addr) {
+                self.endpoint.connect(now, addr);
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct Stats {
     pub sessions: u64,
     /// Sessions given up because of writes of unknown outcome.
     pub sessions_stuck: u64,
+    /// Sessions that a group was asked to end, as they were not needed any more.
+    pub sessions_closed: u64,
     /// Sessions that expired.
     pub sessions_expired: u64,
     /// Times that a link took no more bytes.
@@ -48,6 +50,7 @@ impl Stats {
             ("unknown", self.unknown),
             ("sessions", self.sessions),
             ("sessions_stuck", self.sessions_stuck),
+            ("sessions_closed", self.sessions_closed),
             ("sessions_expired", self.sessions_expired),
             ("blocked", self.blocked),
             ("malformed", self.malformed),

@@ -2,5 +2,6 @@
 
 mod chaos;
 pub(crate) mod fake;
+mod map;
 mod outcomes;
 mod routing;

@@ -63,6 +63,11 @@ impl Window {
         }
     }
 
+    /// Whether every number that was given out is finished.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.ack_below == self.next
+    }
+
     /// Whether only a `Resolve` could free a place: later operations are better off in a new session.
     pub(super) const fn is_stuck(&self) -> bool {
         self.next >= self.ack_below + SESSION_WINDOW && self.held & 1 != 0

@@ -2,15 +2,21 @@
 //! files that they belonged to a cluster, and wait for it. This tells every one of them to give it up.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
 
-use haystack_client::{AdminReply, AdminRequest, Error, Wait};
+use haystack_client::{AdminReply, AdminRequest, Error, Status, Wait};
 use serde_json::{Value, json};
 
-use super::status::{ask_each, survey};
+use super::each::ask_each;
 use crate::cli::Found;
+use crate::clock::Limit;
 use crate::context::{Context, say};
 use crate::failure::{Exit, Failure};
 use crate::output;
+
+/// How long the other daemons are waited for after the first answer (judgement: longer than the 400 ms that a daemon
+/// itself waits for others).
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What a daemon said to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,15 +32,10 @@ enum Said {
 /// If it is not confirmed, or no daemon answers.
 pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
     // The daemons know their founders, so that one address is enough.
-    let known = survey(context, context.timeout);
-    let founders = known.answers.iter().flat_map(|(_, status)| status.founders.iter().cloned());
-    let named = known.answers.iter().map(|(address, status)| (address.clone(), own_address(status)));
+    let known = known(context).map_err(|error| context.failure(&error, false))?;
+    let founders = known.iter().flat_map(|(_, status)| status.founders.iter().cloned());
+    let named = known.iter().map(|(address, status)| (address.clone(), own_address(status)));
     let addresses = whom_to_ask(&context.addresses, founders.collect(), &named.collect::<Vec<_>>());
-    if known.answers.is_empty() {
-        let reason = known.silent.into_iter().next().map(|(_, error)| error);
-        let error = reason.unwrap_or(Error::Unreachable(Wait::Connection));
-        return Err(context.failure(&error, false));
-    }
     confirm(asked.yes, &addresses)?;
     let mut said: Vec<Said> =
         vec![Said::Silent(silence(&Error::Unreachable(Wait::Connection))); addresses.len()];
@@ -42,7 +43,9 @@ pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
         said[place] = match answer {
             Ok(AdminReply::Done(what)) => Said::Done(what),
             Ok(AdminReply::Refused(why)) => Said::Refused(why),
-            Ok(AdminReply::Status(_)) => Said::Silent("TOLD: it answered something else".to_owned()),
+            Ok(AdminReply::Status(_) | AdminReply::Events(_)) => {
+                Said::Silent("TOLD: it answered something else".to_owned())
+            }
             Err(error) => Said::Silent(silence(&error)),
         };
     }
@@ -64,6 +67,32 @@ pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// What the daemons at the given addresses say of themselves, those that answer. Once one has, the others have a little
+/// while.
+///
+/// # Errors
+/// If none answers: the first reason.
+fn known(context: &Context) -> Result<Vec<(String, Status)>, Error> {
+    let mut limit = Limit::of(context.timeout);
+    let mut answers = Vec::new();
+    let mut reason = None;
+    let asked = ask_each(context, &context.addresses, &AdminRequest::Status, context.timeout);
+    while let Ok((place, answer)) = asked.recv_timeout(limit.left()) {
+        match answer {
+            Ok(AdminReply::Status(status)) => {
+                answers.push((context.addresses[place].clone(), *status));
+                limit = limit.at_most(GRACE);
+            }
+            Ok(other) => reason = reason.or(Some(Error::Protocol(format!("{other:?}")))),
+            Err(error) => reason = reason.or(Some(error)),
+        }
+    }
+    if answers.is_empty() {
+        return Err(reason.unwrap_or(Error::Unreachable(Wait::Connection)));
+    }
+    Ok(answers)
+}
+
 /// A daemon without an answer: one that was sent the order may have carried it out.
 fn silence(error: &Error) -> String {
     let told = if matches!(error, Error::Unreachable(_)) { "NOT TOLD" } else { "TOLD, perhaps in vain" };
@@ -71,7 +100,7 @@ fn silence(error: &Error) -> String {
 }
 
 /// The address under which a daemon's peers know it.
-fn own_address(status: &haystack_client::Status) -> Option<String> {
+fn own_address(status: &Status) -> Option<String> {
     let own = status.nodes.iter().find(|node| node.node == Some(status.node));
     own.map(|node| node.addr.to_string())
 }

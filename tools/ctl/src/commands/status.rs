@@ -1,5 +1,6 @@
-//! `status` and `wait`: how things stand, put together from what every daemon says that answers.
+//! `status` and `wait`: how things stand, by the first daemon that answers.
 
+mod facts;
 mod health;
 mod show;
 mod survey;
@@ -7,15 +8,20 @@ mod view;
 
 use std::time::Duration;
 
+use haystack_client::{Connection, Error};
+
+use crate::cli::Status as Asked;
 use crate::clock::{Limit, pause};
 use crate::context::{Context, say};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use health::Health;
+use survey::{Survey, survey};
 
-use view::View;
-
-pub(crate) use survey::{ask_each, survey};
+pub(crate) use facts::lag;
+pub(crate) use health::{group_name, who};
+pub(crate) use show::{coordinator_json, group_json, member_word, standing_word, state_word};
+pub(crate) use view::View;
 
 /// Time between two looks at a cluster that is waited for (judgement: below what people notice).
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
@@ -26,9 +32,9 @@ const LOOK_LIMIT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// If no daemon answers.
-pub(crate) fn status(context: &Context) -> Result<Exit, Failure> {
-    let survey = survey(context, context.timeout);
-    let view = match View::of(survey) {
+pub(crate) fn status(asked: &Asked, context: &Context) -> Result<Exit, Failure> {
+    let mut connection = context.open_for_status()?;
+    let view = match look(&mut connection, context.timeout) {
         Ok(view) => view,
         Err(error) => return unseen(&context.failure(&error, false), context),
     };
@@ -36,9 +42,37 @@ pub(crate) fn status(context: &Context) -> Result<Exit, Failure> {
     if context.json {
         output::json(&show::json(&view, &report))?;
     } else {
-        output::line(&show::text(&view, &report))?;
+        output::line(&show::text(&view, &report, asked.groups))?;
     }
     Ok(report.health.exit())
+}
+
+/// Asks how things stand, for another command than `status`.
+///
+/// # Errors
+/// If no daemon answers.
+pub(crate) fn ask(context: &Context) -> Result<View, Failure> {
+    let mut connection = context.open_for_status()?;
+    look(&mut connection, context.timeout).map_err(|error| context.failure(&error, false))
+}
+
+/// Asks one daemon how things stand as it sees them, and no other even if that one knows little.
+///
+/// # Errors
+/// If no daemon answers.
+pub(crate) fn ask_one(context: &Context) -> Result<View, Failure> {
+    let mut connection = context.open_for_status()?;
+    let status = connection.status().map_err(|error| context.failure(&error, false))?;
+    let answers = vec![(survey::address_of(&connection, &status), status)];
+    View::of(Survey { answers, silent: Vec::new() }).map_err(|error| context.failure(&error, false))
+}
+
+/// Asks how things stand.
+///
+/// # Errors
+/// If no daemon answers.
+fn look(connection: &mut Connection, limit: Duration) -> Result<View, Error> {
+    View::of(survey(connection, limit))
 }
 
 /// No daemon answers: for whoever asks for the health, that is one.
@@ -56,9 +90,10 @@ fn unseen(failure: &Failure, context: &Context) -> Result<Exit, Failure> {
 /// If it is not so within the time limit; says what was missing.
 pub(crate) fn wait_ready(context: &Context) -> Result<Exit, Failure> {
     let limit = Limit::of(context.timeout);
+    let mut connection = context.open_for_status()?;
     let mut told = String::new();
     loop {
-        let seen = View::of(survey(context, limit.left().min(LOOK_LIMIT)));
+        let seen = look(&mut connection, limit.left().min(LOOK_LIMIT));
         let missing = match &seen {
             Ok(view) => health::missing(view).join("; "),
             Err(_) => format!("no daemon answers at {}", context.addresses.join(", ")),
@@ -99,4 +134,4 @@ impl Health {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,7 +11,7 @@ use haystack_client::{
     Write,
 };
 use haystack_wire::message::client::VALUE_LIMIT;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::{Cas, Delete, Put};
 use crate::clock::Limit;
@@ -46,7 +46,7 @@ pub(crate) fn delete(asked: &Delete, context: &Context) -> Result<Exit, Failure>
     let (at, effect) = write(Write::Delete { key: key.clone() }, context)?;
     let Effect::Deleted { previous } = effect else { return Err(out_of_turn()) };
     if context.json {
-        output::json(&deleted(&key, at, previous.as_ref()))?;
+        output::json(&deleted(&key, at, previous))?;
     } else if previous.is_none() {
         say(&format!("there was no key {}", output::quoted(&key)));
     }
@@ -82,11 +82,12 @@ pub(crate) fn cas(asked: &Cas, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn deleted(key: &[u8], at: Version, previous: Option<&Versioned>) -> Value {
+fn deleted(key: &[u8], at: Version, previous: Option<Version>) -> Value {
     let mut object = output::about(key);
     object.insert("deleted".into(), previous.is_some().into());
     object.insert("version".into(), at.to_string().into());
-    object.insert("previous".into(), output::stored(previous));
+    let previous = previous.map_or(Value::Null, |version| json!({ "version": version.to_string() }));
+    object.insert("previous".into(), previous);
     Value::Object(object)
 }
 

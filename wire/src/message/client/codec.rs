@@ -31,6 +31,7 @@ tagged!(Command {
     2 => Write { session: Plain, seq: Counter, ack_below: Counter, write: Plain },
     3 => Resolve { session: Plain, seq: Counter, key: KEY },
     4 => ExpireSessions { sessions: Many::of(EXPIRE_LIMIT, 1, Plain) },
+    5 => CloseSession { session: Plain, ack_below: Counter },
 });
 
 tagged!(Write {

@@ -51,6 +51,14 @@ pub enum Command {
         /// Positions that name the sessions.
         sessions: Vec<LogIndex>,
     },
+    /// Ends a session that its client needs no more, if no reply is remembered that it has not acknowledged: the
+    /// operation of such a one may still be asked for.
+    CloseSession {
+        /// The session.
+        session: SessionId,
+        /// Replies below this are not needed any more, and no number from here on was ever used.
+        ack_below: u64,
+    },
 }
 
 /// A write.
@@ -210,7 +218,8 @@ pub enum Outcome {
     },
     /// The fence says: the operation never applied and never will.
     NeverApplies,
-    /// The session is gone: the operation may have applied, and will not any more.
+    /// The session is gone: an operation of it may have applied, and will not any more. To a [`Command::CloseSession`]
+    /// the answer that it asked for.
     SessionExpired,
     /// Surely nothing was appended.
     Refused(Refusal),
@@ -221,10 +230,11 @@ pub enum Outcome {
 pub enum Effect {
     /// The value is set.
     Written,
-    /// The key is gone; what was there before.
+    /// The key is gone. Of what was there only the version is told: a remembered reply would else keep the value in
+    /// memory that the delete was to free.
     Deleted {
-        /// What was removed.
-        previous: Option<Versioned>,
+        /// The version of what was removed.
+        previous: Option<Version>,
     },
     /// The CAS found something else and changed nothing.
     Mismatch {
@@ -247,7 +257,8 @@ pub enum Refusal {
     },
     /// Too much is under way: try again after a while.
     Overloaded,
-    /// The memory limit is reached: only writes that grow the data are refused.
+    /// The memory limit is reached: only writes are refused that may grow the data, or the values that remembered
+    /// replies hold.
     Full,
     /// A key or value is over its limit of so many bytes.
     TooLarge {

@@ -317,6 +317,7 @@ pub(super) fn command() -> BoxedStrategy<Command> {
             .prop_map(|(session, seq, ack_below, write)| Command::Write { session, seq, ack_below, write }),
         2 => (session(), counter(), key()).prop_map(|(session, seq, key)| Command::Resolve { session, seq, key }),
         1 => vec(index(), 0..9).prop_map(|sessions| Command::ExpireSessions { sessions }),
+        1 => (session(), counter()).prop_map(|(session, ack_below)| Command::CloseSession { session, ack_below }),
     ]
     .boxed()
 }
@@ -340,7 +341,7 @@ fn versioned() -> BoxedStrategy<Versioned> {
 fn effect() -> impl Strategy<Value = Effect> {
     prop_oneof![
         Just(Effect::Written),
-        option::of(versioned()).prop_map(|previous| Effect::Deleted { previous }),
+        option::of(version()).prop_map(|previous| Effect::Deleted { previous }),
         option::of(versioned()).prop_map(|actual| Effect::Mismatch { actual }),
     ]
 }

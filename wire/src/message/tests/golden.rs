@@ -314,6 +314,7 @@ fn commands() -> Vec<(Command, &'static str)> {
         (cas(Expect::Version(VERSION)), "02 05 40c8 4046 06 03 03 'key' 03 05 09 01 'v'"),
         (Command::Resolve { session: SESSION, seq: 70, key }, "03 05 40c8 4046 03 'key'"),
         (Command::ExpireSessions { sessions: vec![LogIndex(1), LogIndex(200)] }, "04 02 01 40c8"),
+        (Command::CloseSession { session: SESSION, ack_below: 71 }, "05 05 40c8 4047"),
     ]
 }
 
@@ -346,7 +347,7 @@ fn outcomes() -> Vec<(Outcome, &'static str)> {
         (Outcome::Opened { session: SESSION }, "01 05 40c8"),
         (applied(Effect::Written), "02 40c8 01"),
         (applied(Effect::Deleted { previous: None }), "02 40c8 02 00"),
-        (applied(Effect::Deleted { previous: Some(versioned()) }), "02 40c8 02 01 01 'v' 05 09"),
+        (applied(Effect::Deleted { previous: Some(VERSION) }), "02 40c8 02 01 05 09"),
         (applied(Effect::Mismatch { actual: Some(versioned()) }), "02 40c8 03 01 01 'v' 05 09"),
         (Outcome::Read { at, found: Some(versioned()) }, "03 40c8 01 01 'v' 05 09"),
         (Outcome::Page { at, pairs: vec![pair], more: true }, "04 40c8 01 03 'key' 01 'v' 05 09 01"),
@@ -588,7 +589,7 @@ fn the_directory_has_these_bytes() {
 #[test]
 fn commands_have_these_bytes() {
     check(&commands());
-    has_all_kinds(&commands(), 0, 4);
+    has_all_kinds(&commands(), 0, 5);
     has_all_kinds(&commands()[1..4], 7, 3);
     has_all_kinds(&commands()[3..6], 12, 3);
 }

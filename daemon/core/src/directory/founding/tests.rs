@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use haystack_wire::message::directory::ListId;
+
 use super::*;
 
 const STEP: Duration = Duration::from_millis(10);

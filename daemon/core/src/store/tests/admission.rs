@@ -52,6 +52,21 @@ fn what_is_settled_is_answered_without_an_entry() {
 }
 
 #[test]
+fn a_close_is_admitted_if_it_loses_no_reply_and_answered_if_the_session_is_gone() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.store.set_limits(Limits { memory: 0, ..Limits::default() });
+    log.apply(&write(0, 1, 1, put(&key, "x")));
+    let close = |ack_below| Command::CloseSession { session: id(0), ack_below };
+    assert_eq!(admit(&log.store, &close(1)), Err(Refusal::OutOfWindow));
+    let admission = appended(&log.store, &close(2)).unwrap();
+    assert_eq!((admission.growth, admission.session), (0, None));
+    log.apply(&close(2));
+    assert_eq!(admit(&log.store, &close(2)), Ok(Admitted::Answer(Outcome::SessionExpired)));
+    let unseen = Command::CloseSession { session: id(log.next), ack_below: 1 };
+    assert!(appended(&log.store, &unseen).is_some(), "its opening may be decided and not applied here");
+}
+
+#[test]
 fn numbers_outside_the_window_are_refused() {
     let (mut log, key) = (Log::new(), key(true, 0));
     log.apply(&write(0, 10, 10, put(&key, "x")));
@@ -103,9 +118,22 @@ fn at_the_memory_limit_only_growth_is_refused_and_the_limit_lifts_by_itself() {
     assert!(ok(&log, put(&a, "1")));
     assert!(ok(&log, Write::Delete { key: a.clone() }));
     log.apply(&write(0, 2, 2, Write::Delete { key: a.clone() }));
-    // The reply still holds the value, until the next request acknowledges it.
-    log.apply(&write(0, 3, 3, Write::Delete { key: a.clone() }));
-    assert!(appended(&log.store, &write(0, 4, 4, put(&a, "12345"))).is_some());
+    assert!(appended(&log.store, &write(0, 3, 3, put(&a, "12345"))).is_some());
+}
+
+#[test]
+fn a_deleted_value_is_not_kept_by_the_reply() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    let large = "x".repeat(100_000);
+    for round in 0..8 {
+        log.apply(&Command::OpenSession);
+        let session = log.next - 1;
+        log.apply(&write(session, 1, 1, put(&key, &large)));
+        let delete = log.apply(&write(session, 2, 1, Write::Delete { key: key.clone() }));
+        let previous = Some(version(session + 1));
+        assert_eq!(delete, applied(session + 2, Effect::Deleted { previous }));
+        assert!(log.store.bytes() < 10_000, "{} bytes after round {round}", log.store.bytes());
+    }
 }
 
 #[test]
@@ -136,7 +164,7 @@ fn what_is_pending_counts() {
 #[test]
 fn a_session_that_holds_too_many_values_in_replies_waits_until_it_acknowledges() {
     let (mut log, key) = (Log::new(), key(true, 0));
-    log.store.set_limits(Limits { pinned: 1000, ..Limits::default() });
+    log.store.set_limits(Limits { pinned: 1300, ..Limits::default() });
     let large = "x".repeat(600);
     log.apply(&write(0, 1, 1, put(&key, &large)));
     for seq in 2..4 {
@@ -144,12 +172,90 @@ fn a_session_that_holds_too_many_values_in_replies_waits_until_it_acknowledges()
     }
     let fail = || cas(&key, Expect::Absent, "y");
     assert_eq!(admit(&log.store, &write(0, 4, 1, fail())), Err(Refusal::Overloaded));
-    assert_eq!(
-        admit(&log.store, &write(0, 4, 1, Write::Delete { key: key.clone() })),
-        Err(Refusal::Overloaded)
-    );
+    assert!(appended(&log.store, &write(0, 4, 1, Write::Delete { key: key.clone() })).is_some());
     assert!(appended(&log.store, &write(0, 4, 1, put(&key, "y"))).is_some());
     assert!(appended(&log.store, &write(0, 4, 3, fail())).is_some());
     log.apply(&Command::OpenSession);
     assert!(appended(&log.store, &write(3 + 1, 1, 1, fail())).is_some(), "others do not wait");
+}
+
+/// Admits as a leader would that applies nothing, until it refuses.
+fn fill(store: &Store, mut commands: impl Iterator<Item = Command>) -> (Vec<Command>, Refusal) {
+    let (mut pending, mut taken) = (Pending::default(), Vec::new());
+    loop {
+        let command = commands.next().expect("the limit is reached before");
+        match store.admit(&body(&command), &pending) {
+            Ok(Admitted::Append(admission)) => {
+                pending.add(&admission);
+                taken.push(command);
+            }
+            Ok(Admitted::Answer(outcome)) => panic!("{outcome:?}"),
+            Err(refusal) => return (taken, refusal),
+        }
+    }
+}
+
+#[test]
+fn failed_cas_fill_the_memory_up_to_the_limit_and_are_then_refused_before_they_are_appended() {
+    let (mut log, large_key, other) = (Log::new(), key(true, 0), key(true, 1));
+    let large = "x".repeat(10_000);
+    log.apply(&write(0, 1, 1, put(&large_key, &large)));
+    let memory = log.store.bytes() + 35_000;
+    log.store.set_limits(Limits { memory, ..Limits::default() });
+    let fail = |seq, ack_below| write(0, seq, ack_below, cas(&large_key, Expect::Absent, "y"));
+    let (taken, refusal) = fill(&log.store, (2..).map(|seq| fail(seq, 1)));
+    assert_eq!((taken.len(), refusal), (3, Refusal::Full));
+    taken.iter().for_each(|command| drop(log.apply(command)));
+    assert!(log.store.bytes() <= memory);
+    assert_eq!(admit(&log.store, &fail(5, 1)), Err(Refusal::Full));
+    assert_eq!(admit(&log.store, &write(0, 5, 1, put(&other, &large))), Err(Refusal::Full));
+    // What does not grow goes on, and so does what frees as much as it takes.
+    assert!(appended(&log.store, &write(0, 5, 1, Write::Delete { key: large_key.clone() })).is_some());
+    assert!(appended(&log.store, &write(0, 5, 1, put(&large_key, &large))).is_some());
+    let expect = Expect::Value(bytes(&large));
+    assert!(appended(&log.store, &write(0, 5, 1, cas(&large_key, expect, "z"))).is_some());
+    assert!(appended(&log.store, &Command::OpenSession).is_some());
+    assert!(appended(&log.store, &fail(5, 3)).is_some());
+    log.apply(&write(0, 5, 5, Write::Delete { key: other.clone() }));
+    assert!(appended(&log.store, &write(0, 6, 6, put(&other, &large))).is_some(), "it lifted by itself");
+}
+
+#[test]
+fn what_an_acknowledgement_frees_is_promised_once() {
+    let (mut log, large_key) = (Log::new(), key(true, 0));
+    let large = "x".repeat(10_000);
+    log.apply(&write(0, 1, 1, put(&large_key, &large)));
+    log.apply(&write(0, 2, 1, cas(&large_key, Expect::Absent, "y")));
+    log.apply(&write(0, 3, 1, cas(&large_key, Expect::Absent, "y")));
+    let memory = log.store.bytes();
+    log.store.set_limits(Limits { memory, ..Limits::default() });
+    let puts = (4..).map(|seq| write(0, seq, 4, put(&key(true, seq as usize), &"x".repeat(15_000))));
+    let (taken, refusal) = fill(&log.store, puts);
+    assert_eq!((taken.len(), refusal), (1, Refusal::Full));
+    log.apply(&taken[0]);
+    assert!(log.store.bytes() <= memory);
+}
+
+#[test]
+fn a_cas_counts_the_longest_value_that_may_be_there_when_it_is_applied() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.apply(&write(0, 1, 1, put(&key, "small")));
+    let memory = log.store.bytes() + 35_000;
+    log.store.set_limits(Limits { memory, ..Limits::default() });
+    let grow = [write(0, 2, 1, put(&key, &"x".repeat(10_000)))];
+    let fails = (3..).map(|seq| write(0, seq, 1, cas(&key, Expect::Value(bytes("small")), "y")));
+    let (taken, refusal) = fill(&log.store, grow.into_iter().chain(fails));
+    assert_eq!((taken.len(), refusal), (3, Refusal::Full));
+    taken.iter().for_each(|command| drop(log.apply(command)));
+    assert!(log.store.bytes() <= memory);
+}
+
+#[test]
+fn the_values_under_way_count_for_their_session() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.store.set_limits(Limits { pinned: 1300, ..Limits::default() });
+    log.apply(&write(0, 1, 1, put(&key, &"x".repeat(600))));
+    let (taken, refusal) =
+        fill(&log.store, (2..).map(|seq| write(0, seq, 1, cas(&key, Expect::Absent, "y"))));
+    assert_eq!((taken.len(), refusal), (2, Refusal::Overloaded));
 }

@@ -33,6 +33,15 @@ impl Model {
                 self.sessions.retain(|at, _| !sessions.contains(&LogIndex(*at)));
                 Outcome::SessionExpired
             }
+            Command::CloseSession { session, ack_below } => {
+                let Some(held) = self.session(*session) else { return Outcome::SessionExpired };
+                let forgotten = held.replies.keys().all(|seq| seq < ack_below);
+                if !forgotten || *ack_below < held.ack_below {
+                    return Outcome::Refused(Refusal::OutOfWindow);
+                }
+                self.sessions.remove(&session.index.0);
+                Outcome::SessionExpired
+            }
             Command::Write { session, seq, ack_below, write } => {
                 let Some(held) = self.session(*session) else { return Outcome::SessionExpired };
                 let low = held.ack_below.max(*ack_below);
@@ -91,7 +100,9 @@ impl Model {
                 self.records.insert(key.clone(), versioned(value));
                 Effect::Written
             }
-            Write::Delete { key } => Effect::Deleted { previous: self.records.remove(key) },
+            Write::Delete { key } => {
+                Effect::Deleted { previous: self.records.remove(key).map(|removed| removed.version) }
+            }
             Write::Cas { key, expect, value } => {
                 let actual = self.records.get(key).cloned();
                 let as_expected = match expect {
@@ -140,10 +151,9 @@ impl Model {
 
 fn pinned(reply: &Outcome) -> usize {
     match reply {
-        Outcome::Applied {
-            effect: Effect::Deleted { previous: found } | Effect::Mismatch { actual: found },
-            ..
-        } => found.as_ref().map_or(0, |found| found.value.len()),
+        Outcome::Applied { effect: Effect::Mismatch { actual }, .. } => {
+            actual.as_ref().map_or(0, |actual| actual.value.len())
+        }
         _ => 0,
     }
 }
@@ -238,7 +248,12 @@ impl Generator {
         };
         match self.rng.below(20) {
             0 => Command::ExpireSessions { sessions: vec![LogIndex(index), LogIndex(self.rng.below(99))] },
-            1..=2 => Command::Resolve { session, seq, key: Self::one_of(&mut self.rng, &self.keys).clone() },
+            1 => {
+                let answered = self.next_seq + 1 + SESSION_WINDOW;
+                let ack_below = if self.rng.chance(0.5) { answered } else { self.rng.below(answered) };
+                Command::CloseSession { session, ack_below }
+            }
+            2..=3 => Command::Resolve { session, seq, key: Self::one_of(&mut self.rng, &self.keys).clone() },
             _ => {
                 let behind = if self.rng.chance(0.1) { self.rng.below(70) } else { self.rng.below(6) };
                 let ack_below = (seq + u64::from(self.rng.chance(0.02))).saturating_sub(behind);
@@ -354,12 +369,51 @@ fn check_snapshot(
     assert_eq!(restored.digest(), store.digest());
 }
 
+/// Lets a random log in as a leader does that applies late: beside small overheads the state stays in its limit, and
+/// the values in each session's replies in theirs.
+fn run_limited(seed: u64, entries: u64) {
+    let (memory, pinned) = (12_000, 4_000);
+    let mut generator = Generator::new(seed);
+    let mut rng = Rng::from_u64(!seed);
+    let (mut store, mut model, mut pending) = (store(), Model::default(), Pending::default());
+    store.set_limits(Limits { memory, pinned, ..Limits::default() });
+    let mut waiting = std::collections::VecDeque::new();
+    let (mut appended, mut applied) = (0, 0);
+    for _ in 0..entries {
+        let bytes = generator.body(appended, &model);
+        if let Ok(Admitted::Append(admission)) = store.admit(&bytes, &pending) {
+            pending.add(&admission);
+            waiting.push_back((bytes, admission));
+            appended += 1;
+        } else {
+            generator.opened.retain(|at| *at < appended);
+        }
+        while waiting.len() > rng.below(8) as usize {
+            let Some((bytes, admission)) = waiting.pop_front() else { break };
+            store.apply(LogIndex(applied), &bytes);
+            model_apply(&mut model, applied, &bytes);
+            pending.remove(&admission);
+            applied += 1;
+            let fixed = store.sessions() * SESSION_OVERHEAD + store.sessions.replies() * REPLY_OVERHEAD;
+            assert!(store.bytes() <= memory + fixed, "{} bytes at {applied} of seed {seed}", store.bytes());
+            let most = store.sessions.iter(None).map(|(_, session)| session.pinned).max();
+            assert!(most.unwrap_or(0) <= pinned, "{most:?} at {applied} of seed {seed}");
+        }
+    }
+    assert!(pending == Pending::default() || !waiting.is_empty(), "nothing is left behind");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_logs_have_the_models_outcomes_states_and_snapshots(seed: u64) {
         run(seed, 400);
+    }
+
+    #[test]
+    fn what_is_admitted_stays_within_the_limits(seed: u64) {
+        run_limited(seed, 1500);
     }
 
     #[test]

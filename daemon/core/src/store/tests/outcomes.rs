@@ -10,10 +10,10 @@ fn a_retry_gets_the_original_reply_whatever_happened_since() {
     let first = write(0, 1, 1, cas(&key, Expect::Absent, "one"));
     assert_eq!(log.apply(&first), applied(1, Effect::Written));
     let delete = write(0, 2, 1, Write::Delete { key: key.clone() });
-    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: found("one", 1) }));
+    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: Some(version(1)) }));
     log.apply(&write(0, 3, 1, put(&key, "two")));
     assert_eq!(log.apply(&first), applied(1, Effect::Written));
-    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: found("one", 1) }));
+    assert_eq!(log.apply(&delete), applied(2, Effect::Deleted { previous: Some(version(1)) }));
     assert_eq!(log.store.get(&key), found("two", 3));
     assert_eq!(log.store.stats().duplicates, 2);
 }
@@ -95,6 +95,49 @@ fn an_unknown_session_is_an_expired_one() {
     let foreign = Command::Write { session: other, seq: 1, ack_below: 1, write: put(&key, "x") };
     assert_eq!(log.apply(&foreign), Outcome::SessionExpired);
     assert!(log.store.is_empty());
+}
+
+#[test]
+fn a_closed_session_is_gone_with_its_replies_and_closing_it_again_says_the_same() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    let before = (log.store.bytes(), log.store.digest());
+    log.apply(&Command::OpenSession);
+    log.apply(&write(1, 1, 1, put(&key, "one")));
+    log.apply(&write(1, 2, 1, cas(&key, Expect::Absent, "two")));
+    log.apply(&write(0, 1, 1, Write::Delete { key: key.clone() }));
+    log.apply(&write(0, 2, 2, put(&key, "")));
+    let close = Command::CloseSession { session: id(1), ack_below: 3 };
+    let bytes = log.store.bytes();
+    assert_eq!(log.apply(&close), Outcome::SessionExpired);
+    assert_eq!(log.store.bytes(), bytes - SESSION_OVERHEAD - 2 * REPLY_OVERHEAD - 3);
+    assert_eq!((log.store.sessions(), log.store.stats().sessions_closed), (1, 1));
+    assert_eq!(log.apply(&close), Outcome::SessionExpired);
+    assert_eq!(log.apply(&write(1, 2, 1, put(&key, "late"))), Outcome::SessionExpired);
+    let resolve = Command::Resolve { session: id(1), seq: 2, key: key.clone() };
+    assert_eq!(log.apply(&resolve), Outcome::SessionExpired);
+    assert_eq!(log.store.get(&key), found("", 5));
+    log.apply(&write(0, 3, 3, Write::Delete { key }));
+    log.apply(&Command::CloseSession { session: id(0), ack_below: 4 });
+    log.apply(&Command::OpenSession);
+    assert_eq!(log.store.bytes(), before.0);
+    assert_ne!(log.store.digest(), before.1, "another session is open");
+}
+
+#[test]
+fn a_session_with_a_reply_that_its_client_may_still_ask_for_is_not_closed() {
+    let (mut log, key) = (Log::new(), key(true, 0));
+    log.apply(&write(0, 1, 1, put(&key, "one")));
+    let second = applied(2, Effect::Written);
+    assert_eq!(log.apply(&write(0, 2, 2, put(&key, "two"))), second);
+    let digest = log.store.digest();
+    for ack_below in [0, 1, 2] {
+        let close = Command::CloseSession { session: id(0), ack_below };
+        assert_eq!(log.apply(&close), Outcome::Refused(Refusal::OutOfWindow), "{ack_below}");
+    }
+    let foreign = SessionId { group: GroupId(9), index: LogIndex(0) };
+    assert_eq!(log.apply(&Command::CloseSession { session: foreign, ack_below: 3 }), Outcome::SessionExpired);
+    assert_eq!(log.store.digest(), digest);
+    assert_eq!(log.apply(&write(0, 2, 2, put(&key, "two"))), second, "the original reply");
 }
 
 #[test]

@@ -87,6 +87,8 @@ impl Cluster {
                 last,
                 replicas: nodes.iter().map(|(node, _)| *node).collect(),
             });
+        let mut records: Vec<NodeRecord> = nodes.iter().map(|(node, addr)| record(*node, *addr)).collect();
+        records.sort_unstable_by_key(|record| record.info.node);
         let map = PartitionMap {
             cluster: ClusterId([id; 16]),
             history: HistoryId(0),
@@ -96,7 +98,7 @@ impl Cluster {
                 view: ViewId(0),
                 replicas: nodes.iter().take(3).map(|(node, _)| *node).collect(),
             },
-            nodes: nodes.iter().map(|(node, addr)| record(*node, *addr)).collect(),
+            nodes: records,
             partitions: partitions.collect(),
         };
         let leading =
@@ -112,6 +114,11 @@ impl Cluster {
 
     pub(super) fn group(&mut self, group: u32) -> &mut GroupState {
         self.groups.get_mut(&GroupId(group)).unwrap()
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn sessions(&self) -> usize {
+        self.groups.values().map(|group| group.sessions.len()).sum()
     }
 
     /// Does what the request's group would do with it.
@@ -149,6 +156,7 @@ impl Cluster {
                         wrong(&key)
                     }
                 }
+                Command::CloseSession { session, ack_below } => group.close(session, ack_below),
                 Command::ExpireSessions { .. } => Outcome::Refused(Refusal::Malformed),
             },
         }
@@ -196,7 +204,9 @@ impl GroupState {
                 self.data.insert(key.clone(), Versioned { value: value.clone(), version });
                 Effect::Written
             }
-            Write::Delete { key } => Effect::Deleted { previous: self.data.remove(key) },
+            Write::Delete { key } => {
+                Effect::Deleted { previous: self.data.remove(key).map(|removed| removed.version) }
+            }
             Write::Cas { key, expect, value } => {
                 let actual = self.data.get(key).cloned();
                 let fits = match expect {
@@ -218,6 +228,16 @@ impl GroupState {
         let reply = Outcome::Applied { at, effect };
         known.replies.insert(seq, reply.clone());
         reply
+    }
+
+    fn close(&mut self, session: SessionId, ack_below: u64) -> Outcome {
+        self.append();
+        let known = self.sessions.get(&session.index.0);
+        if known.is_some_and(|known| known.replies.keys().any(|seq| *seq >= ack_below)) {
+            return Outcome::Refused(Refusal::OutOfWindow);
+        }
+        self.sessions.remove(&session.index.0);
+        Outcome::SessionExpired
     }
 
     fn resolve(&mut self, session: SessionId, seq: u64) -> Outcome {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use haystack_wire::ids::{Epoch, GroupId, HistoryId};
 use haystack_wire::message::client::{Command, Effect, Expect, Refusal, SESSION_WINDOW};
 
-use super::fake::{Act, World, value};
+use super::fake::{Act, World, ms, value};
 use crate::core::{Answer, Operation};
 use crate::error::{Error, Usage, Wait};
 
@@ -27,9 +27,13 @@ fn operations_are_answered_in_one_session_per_group() {
     let mismatch = effect(world.call(Operation::cas("a", Expect::Absent, "2"), 5000));
     assert!(matches!(mismatch, Effect::Mismatch { actual: Some(actual) } if actual.value == "1"));
     let expect = Expect::Value(Bytes::from("1"));
-    assert_eq!(effect(world.call(Operation::cas("a", expect, "2"), 5000)), Effect::Written);
+    let Ok(Answer::Applied { at, effect: Effect::Written }) =
+        world.call(Operation::cas("a", expect, "2"), 5000)
+    else {
+        panic!("must be written")
+    };
     let deleted = effect(world.call(Operation::delete("a"), 5000));
-    assert!(matches!(deleted, Effect::Deleted { previous: Some(previous) } if previous.value == "2"));
+    assert_eq!(deleted, Effect::Deleted { previous: Some(at) });
     assert_eq!(value(world.call(Operation::get("a"), 5000)), None);
     assert_eq!(world.client.stats().sessions, 1);
     assert_eq!(world.cluster().group(1).sessions.len(), 1);
@@ -110,8 +114,85 @@ fn a_refusal_that_may_pass_is_retried_until_the_deadline() {
     world.daemons[0].habit = Act::Refuse(Refusal::Overloaded);
     let start = world.now;
     assert_eq!(world.call(put("a", "2"), 2000), Err(Error::Refused(Refusal::Overloaded)));
-    assert!(world.now - start >= super::fake::ms(2000));
+    assert!(world.now - start >= ms(2000));
     assert!(world.daemons[0].seen.len() < 30, "with growing pauses");
+}
+
+#[test]
+fn a_session_is_closed_once_every_operation_of_it_is_answered() {
+    let mut world = World::new(11, 3, 1);
+    world.call(put("a", "0"), 5000).unwrap();
+    let op = world.submit(put("a", "1"), 5000);
+    world.client.close_sessions(world.now, world.now + ms(1000));
+    assert_eq!(world.client.closing(), 0, "an operation is under way");
+    world.finish(op).unwrap();
+    world.client.close_sessions(world.now, world.now + ms(1000));
+    assert_eq!((world.client.closing(), world.client.outstanding()), (1, 0));
+    world.run(100);
+    assert_eq!((world.client.closing(), world.cluster().group(1).sessions.len()), (0, 0));
+    let commands = world.daemons.iter().flat_map(super::fake::Daemon::commands);
+    let closes: Vec<Command> =
+        commands.filter(|command| matches!(command, Command::CloseSession { .. })).collect();
+    assert!(matches!(closes[..], [Command::CloseSession { ack_below: 3, .. }]), "{closes:?}");
+    assert_eq!(effect(world.call(put("a", "2"), 5000)), Effect::Written);
+    assert_eq!(world.client.stats().sessions, 2);
+}
+
+#[test]
+fn a_session_with_an_unknown_outcome_is_closed_only_after_that_is_settled() {
+    let mut world = World::new(12, 1, 1);
+    world.call(put("a", "0"), 5000).unwrap();
+    world.daemons[0].habit = Act::ServeSilently;
+    let Err(Error::Unknown(ticket)) = world.call(put("a", "1"), 600) else { panic!("must be unknown") };
+    world.daemons[0].habit = Act::Serve;
+    world.client.close_sessions(world.now, world.now + ms(1000));
+    assert_eq!(world.client.closing(), 0);
+    assert_eq!(effect(world.call(Operation::Resolve(ticket), 5000)), Effect::Written);
+    world.client.close_sessions(world.now, world.now + ms(1000));
+    world.run(100);
+    assert!(world.cluster().group(1).sessions.is_empty());
+}
+
+#[test]
+fn the_end_of_a_session_that_nobody_answers_is_given_up_in_time_and_without_a_word() {
+    let mut world = World::new(13, 1, 1);
+    world.call(put("a", "0"), 5000).unwrap();
+    world.daemons[0].habit = Act::Ignore;
+    world.client.close_sessions(world.now, world.now + ms(200));
+    world.run(250);
+    assert_eq!((world.client.closing(), world.client.outstanding(), world.done.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_session_that_was_idle_for_long_is_closed_for_a_new_one() {
+    let mut world = World::new(14, 1, 1);
+    world.call(put("a", "0"), 5000).unwrap();
+    world.run(61_000);
+    world.call(put("a", "1"), 5000).unwrap();
+    world.run(100);
+    assert_eq!((world.client.stats().sessions, world.cluster().group(1).sessions.len()), (2, 1));
+}
+
+#[test]
+fn a_refused_write_acknowledges_more_when_it_is_sent_again() {
+    let mut world = World::new(15, 1, 1);
+    world.call(put("a", "0"), 5000).unwrap();
+    world.daemons[0].script.extend([Act::Keep, Act::Refuse(Refusal::Overloaded)]);
+    let first = world.submit(put("a", "1"), 5000);
+    let second = world.submit(put("a", "2"), 5000);
+    world.run(5);
+    world.release(0);
+    world.finish(first).unwrap();
+    world.finish(second).unwrap();
+    let sent: Vec<(u64, u64)> = world.daemons[0]
+        .commands()
+        .into_iter()
+        .filter_map(|command| match command {
+            Command::Write { seq, ack_below, .. } => Some((seq, ack_below)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent, [(1, 1), (2, 2), (3, 2), (3, 3)]);
 }
 
 #[test]
@@ -145,7 +226,7 @@ fn writes_that_were_never_sent_under_an_expired_session_just_use_the_next() {
 
 #[test]
 fn an_idle_session_is_not_trusted() {
-    let mut world = World::with(9, 1, 1, |config| config.timeouts.session_idle = super::fake::ms(500));
+    let mut world = World::with(9, 1, 1, |config| config.timeouts.session_idle = ms(500));
     world.call(put("a", "0"), 5000).unwrap();
     world.run(1000);
     world.cluster().group(1).sessions.clear();
@@ -265,7 +346,7 @@ fn what_is_too_large_is_refused_at_once_by_name() {
 #[test]
 fn more_operations_than_the_limit_are_refused_as_busy_until_some_are_handed_back() {
     let mut world = World::with(15, 1, 1, |config| config.limits.operations = 10);
-    let deadline = world.now + super::fake::ms(5000);
+    let deadline = world.now + ms(5000);
     for n in 0..10 {
         world.client.submit(world.now, put("a", &n.to_string()), deadline).unwrap();
     }
@@ -278,7 +359,7 @@ fn more_operations_than_the_limit_are_refused_as_busy_until_some_are_handed_back
 #[test]
 fn bytes_under_way_are_bounded_but_one_large_operation_passes() {
     let mut world = World::with(16, 1, 1, |config| config.limits.bytes = 100);
-    let deadline = world.now + super::fake::ms(5000);
+    let deadline = world.now + ms(5000);
     let large = put("a", &"x".repeat(1000));
     world.client.submit(world.now, large.clone(), deadline).unwrap();
     assert_eq!(world.client.submit(world.now, large.clone(), deadline), Err(Error::Busy));

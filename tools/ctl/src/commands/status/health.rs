@@ -1,7 +1,10 @@
 //! What a view of the cluster comes to.
 
-use haystack_client::{GroupId, GroupStatus, NodeStatus};
-use haystack_wire::message::directory::Standing;
+use std::net::SocketAddr;
+
+use haystack_client::{DEFAULT_PORT, GroupId, GroupStatus, NodeStatus};
+use haystack_wire::message::directory::{NodeState, Standing};
+use haystack_wire::message::membership::MemberState;
 
 use super::view::View;
 
@@ -38,76 +41,145 @@ pub(crate) struct Report {
 
 /// Judges a view.
 pub(crate) fn judge(view: &View) -> Report {
-    let mut problems: Vec<(Health, String)> = founding(view).into_iter().collect();
-    problems.extend(of_groups(view));
+    let unfounded = no_cluster(view).map(|why| (Health::Unavailable, why.to_owned()));
+    let mut problems: Vec<(Health, String)> = unfounded.into_iter().collect();
+    if is_hasty(view) {
+        let text = format!("{} had no time to ask how the replicas stand: ask again", view.base.name);
+        problems.push((Health::Unavailable, text));
+    } else {
+        problems.extend(of_groups(view));
+    }
     problems.extend(of_nodes(view).map(|problem| (Health::Degraded, problem)));
     problems.extend(strangers(view).map(|problem| (Health::Degraded, problem)));
+    problems.extend(to_settle(view).map(|problem| (Health::Degraded, problem)));
     problems.sort_by_key(|(health, _)| std::cmp::Reverse(*health));
     let health = problems.first().map_or(Health::Ok, |(health, _)| *health);
     Report { health, problems: problems.into_iter().map(|(_, problem)| problem).collect() }
 }
 
-/// What is missing until the cluster is ready: every group has a leader, and every founder is a member.
+/// What is missing until the cluster is ready: every group has a leader, and every founder is a member that answers.
 pub(crate) fn missing(view: &View) -> Vec<String> {
-    if let Some((_, what)) = founding(view) {
-        let why = if view.base.waits_for.is_empty() { "" } else { ": " };
-        return vec![format!("{what}{why}{}", view.base.waits_for)];
+    if let Some(why) = founding(view) {
+        return vec![why];
     }
-    let mut missing: Vec<String> = of_nodes(view).collect();
+    let mut missing = founders(view);
     let leaderless = names(view.groups.iter().filter(|group| group.leader.is_none()));
     missing.extend(leaderless.map(|names| format!("{names}: no leader")));
     missing
 }
 
-/// Whether there is a cluster at all.
-fn founding(view: &View) -> Option<(Health, String)> {
-    let what = match view.base.standing {
-        Standing::Founding => "the cluster is not founded yet",
-        Standing::Standby => "no member of the cluster answers",
-        Standing::Member if view.groups.is_empty() => "the cluster has no partitions yet",
-        Standing::Member => return None,
-    };
-    Some((Health::Unavailable, what.to_owned()))
+/// Why there is no cluster with partitions, if there is none, and what is waited for.
+pub(super) fn founding(view: &View) -> Option<String> {
+    let why = no_cluster(view)?;
+    let waits_for = &view.base.waits_for;
+    Some(if waits_for.is_empty() { why.to_owned() } else { format!("{why}: {waits_for}") })
+}
+
+fn no_cluster(view: &View) -> Option<&'static str> {
+    match view.base.standing {
+        Standing::Founding => Some("the cluster is not founded yet"),
+        Standing::Standby => Some("no member of the cluster answers"),
+        Standing::Member if view.partitions().next().is_none() => Some("the cluster has no partitions yet"),
+        Standing::Member => None,
+    }
+}
+
+/// The founders that are not members, or do not answer. A founder that is told by an address is the node there; of those
+/// that are told by names so many must be there as there are, whichever they are.
+fn founders(view: &View) -> Vec<String> {
+    let is_part = |node: &&NodeStatus| node.up && node.standing == Some(Standing::Member);
+    let part = || view.nodes.iter().filter(is_part);
+    let mut missing = Vec::new();
+    let mut by_name = 0;
+    for founder in &view.base.founders {
+        let Some(address) = address(founder) else {
+            by_name += 1;
+            continue;
+        };
+        if part().all(|node| node.addr != address) {
+            let at_address = view.nodes.iter().filter(|node| node.addr == address);
+            let why = at_address.filter_map(|node| of_node(view, node)).next_back();
+            missing.push(why.unwrap_or_else(|| format!("{founder} is not a member")));
+        }
+    }
+    if part().count() < by_name {
+        let rest: Vec<String> = of_nodes(view).filter(|problem| !missing.contains(problem)).collect();
+        let left = format!("{} of {} founders are members", part().count(), view.base.founders.len());
+        missing.extend(if rest.is_empty() { vec![left] } else { rest });
+    }
+    missing
+}
+
+/// The address that a founder is configured by, if it is one and no name.
+fn address(founder: &str) -> Option<SocketAddr> {
+    let bare = || founder.trim_matches(['[', ']']).parse().ok().map(|ip| SocketAddr::new(ip, DEFAULT_PORT));
+    founder.parse().ok().or_else(bare)
+}
+
+/// Whether the answer holds no reports at all, not even of the answerer: more have asked at once than it can serve.
+fn is_hasty(view: &View) -> bool {
+    let reports = view.groups.iter().flat_map(|group| &group.replicas);
+    !view.groups.is_empty()
+        && view.row(view.base.node).is_some_and(|row| !row.reported)
+        && reports.into_iter().all(|replica| replica.report.is_none())
 }
 
 fn of_groups(view: &View) -> Vec<(Health, String)> {
-    let majority = |group: &GroupStatus| group.replicas.len() / 2 + 1;
-    let live = |group: &GroupStatus| group.live as usize;
-    let without = |group: &&GroupStatus| group.leader.is_none() || live(group) < majority(group);
-    let leaderless = names(view.groups.iter().filter(without));
-    let worn = |group: &&GroupStatus| !without(group) && live(group) < group.replicas.len();
-    let last = |group: &&GroupStatus| worn(group) && live(group) == majority(group);
     let mut problems = Vec::new();
-    problems.extend(leaderless.map(|names| {
-        let text = format!("{names}: no leader, or no majority of replicas; not served");
-        (Health::Unavailable, text)
-    }));
-    problems.extend(names(view.groups.iter().filter(last)).map(|names| {
-        let text = format!("{names}: under-replicated; one more node lost and its data is lost");
-        (Health::Degraded, text)
-    }));
-    let spare = view.groups.iter().filter(|group| worn(group) && !last(group));
-    problems.extend(names(spare).map(|names| (Health::Degraded, format!("{names}: under-replicated"))));
+    let mut tell = |health, text: &str, is_such: &dyn Fn(&GroupStatus) -> bool| {
+        let names = names(view.groups.iter().filter(|group| is_such(group)));
+        problems.extend(names.map(|names| (health, format!("{names}: {text}"))));
+    };
+    let has_majority = |group: &GroupStatus| view.facts(group).has_majority();
+    let is_served = |group: &GroupStatus| has_majority(group) && group.leader.is_some();
+    let is_worn = |group: &GroupStatus| is_served(group) && view.facts(group).is_worn();
+    let is_last = |group: &GroupStatus| view.facts(group).is_last_majority();
+    tell(Health::Unavailable, "no majority of replicas; not served", &|group| !has_majority(group));
+    tell(Health::Unavailable, "no leader; not served", &|group| {
+        has_majority(group) && group.leader.is_none()
+    });
+    let last = "under-replicated; one more node lost and its data is lost";
+    tell(Health::Degraded, last, &|group| is_worn(group) && is_last(group));
+    tell(Health::Degraded, "under-replicated", &|group| is_worn(group) && !is_last(group));
     problems
 }
 
 /// What keeps nodes from serving.
 fn of_nodes(view: &View) -> impl Iterator<Item = String> {
-    view.nodes.iter().filter_map(|node| {
-        let who = who(node);
-        match (node.up, node.standing) {
-            (false, _) if view.answered(node.node) => {
-                Some(format!("{who} does not answer {}, though it answers here", view.base.name))
+    view.nodes.iter().filter_map(|node| of_node(view, node))
+}
+
+fn of_node(view: &View, node: &NodeStatus) -> Option<String> {
+    let who = who(node);
+    let is_founded = view.base.standing != Standing::Founding;
+    if !node.up {
+        let said = match node.state {
+            Some(NodeState::Gone) => format!("{who} has ended for good"),
+            _ if node.node.is_none() => format!("no daemon was seen at {who}"),
+            // What never was in the node table, or is not any more, is missed by nobody.
+            None if view.base.standing == Standing::Member && is_forgotten(node) => return None,
+            _ if view.answered(node.node) => {
+                format!("{who} does not answer {}, though it answers here", view.base.name)
             }
-            (false, _) => Some(format!("{who} does not answer")),
-            (true, Some(Standing::Member)) => None,
-            (true, Some(Standing::Standby)) => Some(format!("{who} is standby: it serves nothing")),
-            (true, Some(Standing::Founding)) if view.base.standing == Standing::Founding => None,
-            (true, Some(Standing::Founding)) => Some(format!("{who} waits for a founding")),
-            (true, None) if view.base.standing == Standing::Founding => None,
-            (true, None) => Some(format!("{who} has not said where it stands")),
+            _ => format!("{who} does not answer"),
+        };
+        return Some(said);
+    }
+    match (node.state, node.standing) {
+        (Some(NodeState::Suspect | NodeState::Down), _) => {
+            Some(format!("{who} answers {}, and the coordinator does not hear it", view.base.name))
         }
-    })
+        (Some(NodeState::Gone), _) => Some(format!("{who} answers, and the coordinator has given it up")),
+        (_, Some(Standing::Member)) => None,
+        (_, Some(Standing::Standby)) => Some(format!("{who} is standby: it serves nothing")),
+        (_, Some(Standing::Founding)) if is_founded => Some(format!("{who} waits for a founding")),
+        (_, None) if is_founded => Some(format!("{who} has not said where it stands")),
+        (_, Some(Standing::Founding) | None) => None,
+    }
+}
+
+const fn is_forgotten(node: &NodeStatus) -> bool {
+    matches!(node.member, Some(MemberState::Dead | MemberState::Left))
 }
 
 /// Daemons that answered and belong to another cluster than most that is seen.
@@ -121,8 +193,21 @@ fn strangers(view: &View) -> impl Iterator<Item = String> {
     })
 }
 
-fn who(node: &NodeStatus) -> String {
+/// What a member says although it waits for nobody: its administrator has something to settle.
+fn to_settle(view: &View) -> impl Iterator<Item = String> {
+    let members = view.answers.iter().map(|(_, status)| status);
+    let said = members.filter(|status| status.standing == Standing::Member && !status.waits_for.is_empty());
+    said.map(|status| format!("{} says: {}", status.name, status.waits_for))
+}
+
+/// A node by name and address.
+pub(crate) fn who(node: &NodeStatus) -> String {
     if node.name.is_empty() { node.addr.to_string() } else { format!("{} ({})", node.name, node.addr) }
+}
+
+/// A group by name.
+pub(crate) fn group_name(group: GroupId) -> String {
+    if group == GroupId::DIRECTORY { "the directory".to_owned() } else { format!("partition {group}") }
 }
 
 /// The groups by name, none if there are none: `the directory, partitions 1, 2 and 5`.
@@ -131,7 +216,7 @@ fn names<'a>(groups: impl Iterator<Item = &'a GroupStatus>) -> Option<String> {
     let mut numbers = Vec::new();
     for group in groups {
         if group.group == GroupId::DIRECTORY {
-            parts.push("the directory".to_owned());
+            parts.push(group_name(group.group));
         } else {
             numbers.push(group.group.0);
         }

@@ -1,150 +1,123 @@
-//! Asks every daemon by itself.
+//! Asks one daemon, which asks the others; and further ones only where the first may not know enough.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use haystack_client::{AdminReply, AdminRequest, AdminTarget, Connection, Error, Status, Wait};
+use haystack_client::{AdminTarget, Connection, Error, NodeId, Status};
+use haystack_wire::message::directory::Standing;
 
 use super::health::{Health, judge};
 use super::view::View;
 use crate::clock::Limit;
-use crate::context::Context;
 
-/// How long the others are waited for after the first answer, if that leaves something to be asked (judgement: longer
-/// than any round trip, shorter than patience).
-const GRACE: Duration = Duration::from_millis(500);
+/// How long other daemons are asked, should the first say that data is not served: it may be the one that is cut off
+/// (judgement: a few of the 400 ms that a daemon itself waits for the others).
+const SECOND_OPINIONS: Duration = Duration::from_secs(2);
+/// How long one of them is waited for (judgement: the same 400 ms, and a round trip or two).
+const SECOND_OPINION: Duration = Duration::from_millis(700);
+/// How long one is waited for that has not answered a handshake by then (judgement: a few round trips around the world).
+const STRANGER: Duration = Duration::from_millis(400);
 
 /// What the daemons said.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
-    /// The answers, with the address that was asked.
+    /// The answers, with the address that was asked. The first daemon that answers is mostly the only one.
     pub(crate) answers: Vec<(String, Status)>,
-    /// Those that gave none, and why.
+    /// Those that were asked and gave none, and why.
     pub(crate) silent: Vec<(String, Error)>,
 }
 
-/// The place of the address that was asked, and what it answered.
-type Reply = (usize, Result<AdminReply, Error>);
+/// Who can be asked: a connection, or a test.
+pub(crate) trait Daemons {
+    /// How things stand, by the first that answers.
+    fn any(&mut self, limit: Duration) -> Result<Status, Error>;
+    /// How things stand, by the one at this address.
+    fn at(&mut self, address: SocketAddr, limit: Duration) -> Result<Status, Error>;
+    /// Where a daemon is known to answer.
+    fn connected(&self) -> Vec<(NodeId, SocketAddr)>;
+    /// Where daemons were said to be.
+    fn given(&self) -> Vec<SocketAddr>;
+}
 
-/// Asks a request of the daemon at each address, all at the same time. What comes is the place of the address and the
-/// answer, in the order of arrival; every address gives one.
-pub(crate) fn ask_each(
-    context: &Context,
-    addresses: &[String],
-    request: &AdminRequest,
-    limit: Duration,
-) -> Receiver<Reply> {
-    let (sender, receiver) = channel();
-    for (place, address) in addresses.iter().enumerate() {
-        begin(context, place, address, request, limit, &sender);
+impl Daemons for Connection {
+    fn any(&mut self, limit: Duration) -> Result<Status, Error> {
+        self.set_timeout(limit);
+        self.status()
     }
-    receiver
+
+    fn at(&mut self, address: SocketAddr, limit: Duration) -> Result<Status, Error> {
+        self.set_timeout(limit);
+        self.status_of(AdminTarget::Address(address))
+    }
+
+    fn connected(&self) -> Vec<(NodeId, SocketAddr)> {
+        Self::connected(self)
+    }
+
+    fn given(&self) -> Vec<SocketAddr> {
+        self.addresses()
+    }
 }
 
-/// Begins to ask one daemon.
-fn begin(
-    context: &Context,
-    place: usize,
-    address: &String,
-    request: &AdminRequest,
-    limit: Duration,
-    sender: &Sender<Reply>,
-) {
-    let options = context.options(std::slice::from_ref(address)).timeout(limit);
-    let (sender, request) = (sender.clone(), request.clone());
-    // Nobody waits for these threads: each ends by its time limit, or with the process.
-    thread::spawn(move || drop(sender.send((place, ask(options, request, limit)))));
-}
-
-/// Asks the very daemon that these options lead to, and no other that it names.
-fn ask(
-    options: haystack_client::Options,
-    request: AdminRequest,
-    limit: Duration,
-) -> Result<AdminReply, Error> {
+/// Asks how things stand. The first answer is enough if by it all data is served, or it has the word of most nodes; else
+/// the other daemons that were given, and those that the answers name, are asked too for a little while.
+pub(crate) fn survey(daemons: &mut impl Daemons, limit: Duration) -> Survey {
     let limit = Limit::of(limit);
-    let mut connection = Connection::connect(options)?;
-    let first = connection.connected().into_iter().next();
-    let (node, _) = first.ok_or(Error::Unreachable(Wait::Connection))?;
-    connection.set_timeout(limit.left());
-    connection.admin(AdminTarget::Node(node), request)
-}
-
-/// Asks all how things stand: the given addresses, and those of the nodes that the answers name, so that a daemon which
-/// itself knows little still leads to the truth. Ends at the first answer by which all is well, at the latest at the
-/// limit; once one has answered, the others have a little while.
-pub(crate) fn survey(context: &Context, limit: Duration) -> Survey {
-    let mut limit = Limit::of(limit);
-    let (sender, answers) = channel();
-    let mut asked: Vec<(String, bool)> = Vec::new();
-    let ask = |address: &String, limit: Duration, asked: &mut Vec<(String, bool)>| {
-        begin(context, asked.len(), address, &AdminRequest::Status, limit, &sender);
-        asked.push((address.clone(), false));
-    };
-    for address in &context.addresses {
-        ask(address, limit.left(), &mut asked);
-    }
     let mut found = Survey::default();
-    while asked.iter().any(|(_, ended)| !ended) {
-        let Ok((place, answer)) = answers.recv_timeout(limit.left()) else { break };
-        asked[place].1 = true;
-        let address = asked[place].0.clone();
-        let status = match answer {
-            Ok(AdminReply::Status(status)) => *status,
-            Ok(AdminReply::Done(said) | AdminReply::Refused(said)) => {
-                found.silent.push((address, Error::Protocol(said)));
-                continue;
-            }
-            Err(error) => {
-                found.silent.push((address, error));
-                continue;
-            }
-        };
-        if found.answers.is_empty() {
-            limit = limit.at_most(GRACE);
-        }
-        if found.answers.iter().any(|(_, other)| other.node == status.node) {
-            // The same daemon under another address.
-            continue;
-        }
-        found.answers.push((address, status));
-        if View::of(found.clone()).is_ok_and(|view| judge(&view).health == Health::Ok) {
-            break;
-        }
-        for address in learned(&found, &asked) {
-            ask(&address, limit.left(), &mut asked);
+    match daemons.any(limit.left()) {
+        Ok(status) => found.answers.push((address_of(daemons, &status), status)),
+        Err(error) => {
+            found.silent.push((String::new(), error));
+            return found;
         }
     }
-    let late = asked.into_iter().filter(|(_, ended)| !ended);
-    found.silent.extend(late.map(|(address, _)| (address, Error::Unreachable(Wait::Connection))));
+    let limit = limit.at_most(SECOND_OPINIONS);
+    let mut asked: BTreeSet<SocketAddr> = BTreeSet::new();
+    while !is_enough(&found) && !limit.left().is_zero() {
+        let Some(address) = next(daemons, &found, &asked) else { break };
+        asked.insert(address);
+        let is_linked = daemons.connected().iter().any(|(_, linked)| *linked == address);
+        let patience = if is_linked { SECOND_OPINION } else { STRANGER };
+        match daemons.at(address, limit.left().min(patience)) {
+            Ok(status) if found.answers.iter().all(|(_, other)| other.node != status.node) => {
+                found.answers.push((address.to_string(), status));
+            }
+            // The same daemon under another address.
+            Ok(_) => {}
+            Err(error) => found.silent.push((address.to_string(), error)),
+        }
+    }
     found
 }
 
-/// Addresses of nodes that the answers name, that have not answered, and whose address was not asked.
-fn learned(found: &Survey, asked: &[(String, bool)]) -> Vec<String> {
-    let mut addresses = Vec::new();
-    for node in found.answers.iter().flat_map(|(_, status)| &status.nodes) {
-        let address = node.addr.to_string();
-        let has_answered = found.answers.iter().any(|(_, status)| Some(status.node) == node.node);
-        let is_asked = asked.iter().any(|(asked, _)| *asked == address);
-        if !has_answered && !is_asked && !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    addresses
+fn is_enough(found: &Survey) -> bool {
+    let sees_most = |view: &View| {
+        let members = || view.nodes.iter().filter(|row| row.standing == Some(Standing::Member));
+        let told = members().filter(|row| row.reported).count();
+        view.base.standing == Standing::Member && told > members().count() / 2
+    };
+    View::of(found.clone()).is_ok_and(|view| judge(&view).health < Health::Unavailable || sees_most(&view))
+}
+
+/// The address at which the answerer was asked.
+pub(super) fn address_of(daemons: &impl Daemons, status: &Status) -> String {
+    let linked = daemons.connected().into_iter().find(|(node, _)| *node == status.node);
+    let own = || status.nodes.iter().find(|row| row.node == Some(status.node)).map(|row| row.addr);
+    linked.map(|(_, address)| address).or_else(own).map_or_else(String::new, |address| address.to_string())
+}
+
+/// Whom to ask next: those that are known to answer first, then those that were given, then whom the answers name.
+fn next(daemons: &impl Daemons, found: &Survey, asked: &BTreeSet<SocketAddr>) -> Option<SocketAddr> {
+    let has_answered = |node| found.answers.iter().any(|(_, status)| status.node == node);
+    let connected = daemons.connected();
+    let known: BTreeSet<SocketAddr> =
+        connected.iter().filter(|(node, _)| has_answered(*node)).map(|(_, address)| *address).collect();
+    let named = found.answers.iter().flat_map(|(_, status)| &status.nodes);
+    let named = named.filter(|row| !row.node.is_some_and(has_answered)).map(|row| row.addr);
+    let all = connected.iter().map(|(_, address)| *address).chain(daemons.given()).chain(named);
+    all.into_iter().find(|address| !known.contains(address) && !asked.contains(address))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::status_of;
-    use super::*;
-
-    #[test]
-    fn nodes_that_an_answer_names_are_asked_once() {
-        let answers = vec![("localhost:7401".to_owned(), status_of(1)), ("x".to_owned(), status_of(2))];
-        let found = Survey { answers, silent: Vec::new() };
-        assert_eq!(learned(&found, &[]), ["127.0.0.3:7400"]);
-        assert_eq!(learned(&found, &[("127.0.0.3:7400".to_owned(), false)]), [""; 0]);
-    }
-}
+mod tests;

@@ -103,10 +103,8 @@ fn a_refusal_ends_it() {
 fn writes_have_the_documented_shapes() {
     let found = Versioned { value: "old".into(), version: AT };
     assert_eq!(
-        deleted(b"k", AT, Some(&found)),
-        json!({
-            "key": "k", "deleted": true, "version": "2.40", "previous": { "value": "old", "version": "2.40" }
-        })
+        deleted(b"k", AT, Some(AT)),
+        json!({ "key": "k", "deleted": true, "version": "2.40", "previous": { "version": "2.40" } })
     );
     assert_eq!(
         deleted(b"k", AT, None),
