@@ -59,6 +59,7 @@ fn calm(founders: usize, partitions: u32, apart: bool) -> Scenario {
         large: (0, 0),
         patience: (500 * MILLIS, 500 * MILLIS),
         resolve: 0,
+        close: 0,
     };
     scenario
 }
