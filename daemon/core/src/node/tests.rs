@@ -254,7 +254,7 @@ fn two_clusters_with_each_others_seeds_stay_two() {
 fn who_survives_a_lost_majority_says_what_must_come_before_its_data_is_given_up() {
     let mut world = World::founders(3, 3, 2);
     world.pass(Duration::from_secs(3));
-    let mut ask = |world: &mut World| {
+    let ask = |world: &mut World| {
         let now = world.now;
         let node = world.nodes[0].as_mut().unwrap();
         match node.on_admin(now, Rights::ALL, &AdminRequest::AbandonOldData) {
