@@ -71,7 +71,7 @@ pub(crate) struct Settings {
     /// Directory of the life file [default: /var/lib/haystack]
     #[structopt(long, value_name = "DIR", parse(from_os_str))]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Memory for keys and values; beyond it writes that grow are refused [default: 4GiB]
+    /// Memory for keys, values and the replies remembered for clients; beyond it writes that grow are refused [default: 4GiB]
     #[structopt(long, value_name = "SIZE")]
     pub(crate) memory_limit: Option<Size>,
     /// Longest value that is accepted [default: 1MiB]

@@ -45,16 +45,8 @@ impl Dev {
     /// # Panics
     /// If it ends before.
     pub fn start(flags: &[&str]) -> Self {
-        Self::start_at(0, flags)
-    }
-
-    /// Starts a cluster on ports from `port` on and waits until it is ready.
-    ///
-    /// # Panics
-    /// If it ends before.
-    pub fn start_at(port: u16, flags: &[&str]) -> Self {
         let mut child = Command::new(binary("haystackd"))
-            .args(["dev", "--port", &port.to_string()])
+            .args(["dev", "--port", "0"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

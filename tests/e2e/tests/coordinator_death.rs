@@ -62,7 +62,7 @@ fn new_coordinator(dev: &Dev, survivors: &[String], dead: &BTreeSet<String>) -> 
     loop {
         let said = survivors.iter().map(|survivor| {
             let known = json(&dev.ctl_at(survivor, &["coordinator", "--json"]));
-            known["name"].as_str().unwrap_or_default().to_owned()
+            known["coordinator"]["name"].as_str().unwrap_or_default().to_owned()
         });
         let names: BTreeSet<String> = said.collect();
         if let (1, Some(name)) = (names.len(), names.first())

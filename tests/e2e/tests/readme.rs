@@ -1,6 +1,7 @@
 //! Every command of the README does what the README says.
 //!
-//! Lines in `sh` fences are run in their order, on the local cluster that `tools/dev` starts. Lines in `console` fences
+//! Lines in `sh` fences are run in their order, on a local cluster as `tools/dev` starts it, but on ports that are
+//! free. Lines in `console` fences
 //! run until Ctrl-C, need other hosts or would run these tests again: their program and flags must exist.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -24,10 +25,43 @@ fn fences(language: &str) -> Vec<String> {
     lines
 }
 
+/// The addresses of the cluster that `tools/dev` starts, which `haystackctl` talks to by itself.
+const README_ADDRS: [&str; 3] = ["127.0.0.1:7400", "127.0.0.1:7401", "127.0.0.1:7402"];
+
 /// The README names release binaries; these are the same programs as this test was built with.
 fn here(line: &str) -> String {
     let directory = binary("haystackd").parent().unwrap().display().to_string();
     line.replace("target/release", &directory)
+}
+
+/// The same command for a cluster at other addresses: they take the place of those that the README names, and of those
+/// that `haystackctl` takes where it is told none. Nothing else changes.
+fn at(addrs: &[&str], line: &str) -> String {
+    let mut line = line.to_owned();
+    if !line.contains("--connect") {
+        line = line.replace("/haystackctl ", &format!("/haystackctl --connect {} ", README_ADDRS.join(",")));
+    }
+    // By marks, since the addresses of the one may be among those of the other.
+    for (place, addr) in README_ADDRS.iter().enumerate() {
+        line = line.replace(addr, &format!("<{place}>"));
+    }
+    for (place, addr) in addrs.iter().enumerate() {
+        line = line.replace(&format!("<{place}>"), addr);
+    }
+    line
+}
+
+#[test]
+fn only_addresses_of_a_command_are_changed() {
+    let addrs = ["127.0.0.1:7401", "127.0.0.1:9", "127.0.0.1:8"];
+    let all = addrs.join(",");
+    assert_eq!(at(&addrs, "cmp a b"), "cmp a b");
+    assert_eq!(
+        at(&addrs, "x/haystackctl get a | cmp - b"),
+        format!("x/haystackctl --connect {all} get a | cmp - b")
+    );
+    let given = "x/haystackctl --connect 127.0.0.1:7400,127.0.0.1:7402 get a";
+    assert_eq!(at(&addrs, given), "x/haystackctl --connect 127.0.0.1:7401,127.0.0.1:8 get a");
 }
 
 #[test]
@@ -35,9 +69,12 @@ fn every_command_of_the_readme_succeeds() {
     let lines = fences("sh");
     assert!(lines.len() >= 10, "the README lost its commands");
     fs::create_dir_all(root().join("target")).unwrap();
-    let dev = Dev::start_at(7400, &[]);
+    // Free ports, so that a cluster of somebody who tries things out is left alone.
+    let dev = Dev::start(&[]);
+    let addrs: Vec<&str> = dev.daemons.values().map(|(addr, _)| addr.as_str()).collect();
     for line in lines {
-        let output = Command::new("bash").args(["-c", &here(&line)]).current_dir(root()).output().unwrap();
+        let run = at(&addrs, &here(&line));
+        let output = Command::new("bash").args(["-c", &run]).current_dir(root()).output().unwrap();
         let said = text(&output.stdout) + &text(&output.stderr);
         assert!(output.status.success(), "`{line}` ended with {:?}:\n{said}", output.status.code());
     }
@@ -51,11 +88,8 @@ fn every_other_command_of_the_readme_exists_with_its_flags() {
         let (program, rest) = match &words[..] {
             ["cargo", "run", "--release", "-p", package, "--", rest @ ..] => (binary(package), rest.to_vec()),
             ["cargo", "build", ..] => continue,
-            // Of another build, which `.ci/run` makes and uses.
-            ["cargo", "run", "--release", "-p", package, "--features", ..] => {
-                assert!(binary(package).exists());
-                continue;
-            }
+            // Another program under the same name, which is not built here.
+            ["cargo", "run", ..] if words.contains(&"--features") => continue,
             [path, rest @ ..] if path.starts_with("target/release/") => {
                 (binary(path.trim_start_matches("target/release/")), rest.to_vec())
             }

@@ -45,7 +45,9 @@ impl World {
     /// What a joiner comes with, when it comes first.
     fn unpack(&mut self, host: usize) {
         let luggage = self.scenario.joiner(host).map(|joiner| joiner.luggage);
-        let Some(Luggage::CopiedState(from)) = luggage.filter(|_| self.hosts[host].life == 0) else { return };
+        // Not once all is calm: nobody could count on the process that it is taken of any more.
+        let comes = self.hosts[host].life == 0 && !self.nemesis.calm;
+        let Some(Luggage::CopiedState(from)) = luggage.filter(|_| comes) else { return };
         let Some(bytes) = self.disks[from].life.clone() else { return };
         self.copied.extend(self.hosts[from].daemon().map(|daemon| daemon.node.id()));
         self.disks[host].life = Some(bytes);

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use haystack_wire::ids::GroupId;
-use haystack_wire::message::directory::Standing;
 
 use crate::check::canon::Canon;
 use crate::check::{Check, Violation, ensure};
@@ -156,7 +155,7 @@ impl World {
             return self.roster_agrees();
         }
         let all: BTreeSet<usize> = self.daemons().collect();
-        let equal = self.reach(SETTLED_WITHIN, |world| world.is_equal(&all) && world.stands(&all))?;
+        let equal = self.reach(SETTLED_WITHIN, |world| world.is_equal(&all))?;
         ensure!(equal, Live, "replicas differ 10 s after all healed: {}", self.scene());
         self.roster_agrees()
     }
@@ -186,15 +185,6 @@ impl World {
         let large = if self.scenario.load.large.0 > 0 { LARGE_BEFORE } else { 0 };
         let least = LEADER_WITHIN + large + self.adoption();
         timeouts.max().map_or(least, |longest| least.max(longest.as_nanos() as u64 * 4))
-    }
-
-    /// Whether every process among `hosts` is a member, or knows that it has no vote. Without the directory nobody
-    /// can tell it.
-    fn stands(&self, hosts: &BTreeSet<usize>) -> bool {
-        let stands =
-            |node: &haystack_core::node::Node| node.map().is_some() && node.standing() != Standing::Founding;
-        !self.lively().contains_key(&GroupId::DIRECTORY)
-            || hosts.iter().all(|at| self.hosts[*at].daemon().is_some_and(|daemon| stands(&daemon.node)))
     }
 
     /// How long it may take to pull what a leader lacks: piece by piece, each after a round trip.

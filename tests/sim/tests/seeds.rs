@@ -69,7 +69,7 @@ fn mutations_are_noticed_within_a_bounded_number_of_seeds() {
         (Mutation::LeaderSkipsPromise, 10),
         (Mutation::DuplicateApplied, 40),
         (Mutation::AppendedToldFailed, 40),
-        (Mutation::ReadUnconfirmed, 40),
+        (Mutation::ReadBeforeFloor, 40),
     ];
     for (mutation, most) in planted {
         let options = Options { mutations: Mutations::only(mutation), ..Options::default() };

@@ -202,7 +202,11 @@ impl fmt::Display for Reason<'_> {
                  remembered for them count; delete something, end idle clients, or raise `memory_limit` in the \
                  configuration of the daemons",
             ),
-            Refusal::TooLarge { limit } => write!(f, "the key or value is over the limit of {limit} bytes"),
+            Refusal::TooLarge { limit } => write!(
+                f,
+                "the key or value is over the limit of {limit} bytes: make it shorter, or, if it is the value, raise \
+                 `value_limit` in the configuration of the daemons"
+            ),
             Refusal::OutOfWindow => f.write_str("the operation's number is outside its session's window"),
             Refusal::NotReady => f.write_str("the cluster is not ready; see `haystackctl status`"),
             Refusal::Forbidden => f.write_str("the key file does not allow this"),

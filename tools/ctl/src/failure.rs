@@ -1,5 +1,6 @@
 //! Exit statuses, and what is said with them.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -155,6 +156,7 @@ const fn exit_of(error: &Error, is_write: bool) -> Exit {
         Error::Unreachable(_) | Error::Timeout(_) => Exit::Unreachable,
         Error::Usage(Usage::KeyTooLong { .. } | Usage::ValueTooLong { .. }) => Exit::Refused,
         Error::Usage(_) => Exit::Usage,
+        Error::Io { kind: ErrorKind::InvalidInput, .. } => Exit::Usage,
         Error::Protocol(_) | Error::Io { .. } => {
             if is_write {
                 Exit::Unknown

@@ -385,7 +385,9 @@ impl World {
         if self.daemons().contains(&host) {
             if self.hosts[host].daemon().is_some_and(|daemon| daemon.stopped) {
                 self.kill(host);
-                let returns = self.queue.now() + self.nemesis.dice.magnitude(20 * MILLIS, 5 * SECONDS);
+                // Once all is calm nobody waits for it.
+                let most = if self.nemesis.calm { 20 * MILLIS } else { 5 * SECONDS };
+                let returns = self.queue.now() + self.nemesis.dice.magnitude(20 * MILLIS, most);
                 self.start_at(host, returns);
             }
             return;

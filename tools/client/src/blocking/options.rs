@@ -1,5 +1,6 @@
 //! What a connection is told at its start.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -96,7 +97,10 @@ impl Options {
         for name in &self.addresses {
             match look_up(name) {
                 Ok(addresses) => found.extend(addresses),
-                Err(error) => failure = Error::io("looking up the daemons' addresses", &error),
+                Err(error) => {
+                    let error = io::Error::new(error.kind(), format!("`{name}`: {error}"));
+                    failure = Error::io("looking up the daemons' addresses", &error);
+                }
             }
         }
         if found.is_empty() {
@@ -111,12 +115,18 @@ impl Options {
     }
 }
 
-fn look_up(name: &str) -> std::io::Result<impl Iterator<Item = SocketAddr>> {
+fn look_up(name: &str) -> io::Result<impl Iterator<Item = SocketAddr>> {
     if let Ok(ip) = name.trim_matches(['[', ']']).parse() {
         return Ok(vec![SocketAddr::new(ip, DEFAULT_PORT)].into_iter());
     }
-    let has_port = name.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if has_port { name.to_socket_addrs() } else { (name, DEFAULT_PORT).to_socket_addrs() }
+    match name.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(1..)) => name.to_socket_addrs(),
+        Some(_) => {
+            let text = "write HOST or HOST:PORT, with a port from 1 to 65535";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+        None => (name, DEFAULT_PORT).to_socket_addrs(),
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +147,11 @@ mod tests {
     #[test]
     fn no_address_is_a_usage_error_and_an_unknown_name_says_what_was_done() {
         assert_eq!(resolved(&[]), Err(Error::Usage(Usage::NoAddress)));
-        let error = resolved(&["256.0.0.1:x:y"]).unwrap_err();
-        assert!(error.to_string().starts_with("looking up the daemons' addresses: "), "{error}");
+        for text in ["256.0.0.1:x:y", "127.0.0.1:99999", "h:0", "http://h"] {
+            let error = resolved(&[text]).unwrap_err();
+            assert!(matches!(error, Error::Io { kind: io::ErrorKind::InvalidInput, .. }), "{error}");
+            let said = error.to_string();
+            assert!(said.starts_with("looking up the daemons' addresses: ") && said.contains(text), "{said}");
+        }
     }
 }

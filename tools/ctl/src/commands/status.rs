@@ -25,6 +25,8 @@ pub(crate) use view::View;
 
 /// Time between two looks at a cluster that is waited for (judgement: below what people notice).
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// After this long without an answer a person is told what is waited for.
+const SOON: Duration = Duration::from_secs(1);
 /// Most time that one look takes while a cluster is waited for.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
@@ -72,7 +74,12 @@ pub(crate) fn ask_one(context: &Context) -> Result<View, Failure> {
 /// # Errors
 /// If no daemon answers.
 fn look(connection: &mut Connection, limit: Duration) -> Result<View, Error> {
-    View::of(survey(connection, limit))
+    let soon = View::of(survey(connection, limit.min(SOON)));
+    if soon.is_ok() || limit <= SOON {
+        return soon;
+    }
+    say(&format!("waiting: no daemon answers yet (up to {limit:?})"));
+    View::of(survey(connection, limit - SOON))
 }
 
 /// No daemon answers: for whoever asks for the health, that is one.

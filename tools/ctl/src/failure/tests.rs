@@ -18,7 +18,7 @@ fn ticket() -> Ticket {
 }
 
 fn io() -> Error {
-    Error::Io { doing: "receiving", kind: std::io::ErrorKind::Other, reason: "x".into() }
+    Error::Io { doing: "receiving", kind: ErrorKind::Other, reason: "x".into() }
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl Report {
             text.push_str("\nwhat was loaded may be lost with the old history: load the whole file again");
         } else if let Some(first) = self.first_missing {
             let before = match first {
+                1 if self.lines == 0 && self.unknown.is_empty() => "no line is loaded".to_owned(),
                 1 => "some lines may be loaded".to_owned(),
                 _ => format!("all lines before {first} are loaded, but for bad ones, and perhaps some after"),
             };
