@@ -62,7 +62,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// Least time without an answer before an operation is sent to another daemon; more where answers are known to
-    /// take longer, and twice as much with every time.
+    /// take longer, and after a few times twice as much with every time.
     pub retry: Duration,
     /// Most time between two such attempts.
     pub retry_most: Duration,

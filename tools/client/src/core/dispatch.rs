@@ -45,6 +45,10 @@ fn unlist_from(queue: &mut VecDeque<Key>, key: Key) {
     }
 }
 
+/// So many times an operation is sent elsewhere without waiting longer each time: daemons that pass requests on to a
+/// dead leader say nothing either, and with 250 ms each this covers an election (CONSENSUS: four timeouts of 200 ms).
+const EAGER_RETRIES: u32 = 4;
+
 impl Client {
     /// Looks for an operation's way: its group, its session, its daemon.
     pub(super) fn route(&mut self, now: Instant, key: Key) {
@@ -332,7 +336,10 @@ impl Client {
             return self.wheel.arm(key.place, op.deadline);
         }
         op.turns = op.turns.wrapping_add(1);
-        op.retry = (op.retry * 2).min(most);
+        op.silences += 1;
+        if op.silences > EAGER_RETRIES {
+            op.retry = (op.retry * 2).min(most);
+        }
         self.stats.retries += 1;
         if let Some(link) = link {
             self.suspect(link, since);

@@ -82,6 +82,8 @@ pub(super) struct Op {
     pub(super) attempts: u32,
     /// How often it moved on to another daemon since it last knew where to go.
     pub(super) turns: u32,
+    /// Attempts that had no answer in time.
+    pub(super) silences: u32,
     /// How often it went on after a refusal without a rest.
     pub(super) jumps: u32,
     /// Attempts without an answer: bit `attempt % 64`.
@@ -113,6 +115,7 @@ impl Op {
             ack_below: 0,
             attempts: 0,
             turns: 0,
+            silences: 0,
             jumps: 0,
             open: 0,
             lost: false,

@@ -110,7 +110,7 @@ fn a_refusal_of_an_attempt_that_was_given_up_changes_nothing_for_the_next() {
     written(world.call(Operation::put("a", "1"), 5000));
     world.daemons.iter_mut().for_each(|daemon| daemon.habit = Act::Keep);
     let op = world.submit(Operation::put("a", "2"), 20_000);
-    world.run(400);
+    world.run(300);
     world.release_as(0, &Act::Refuse(Refusal::NotLeader));
     world.run(100);
     world.release(1);
