@@ -102,6 +102,14 @@ impl Node {
         if cluster == self.gossips {
             return;
         }
+        if self.gossips.is_some() {
+            // What was known was of the cluster that is given up. Its epoch and ballots are above those of the next one.
+            self.map = None;
+            self.beacon = Beacon::default();
+            self.ended.clear();
+            self.routes.clear();
+            self.note_readiness();
+        }
         self.gossips = cluster;
         self.swim = None;
         self.conflicts.clear();

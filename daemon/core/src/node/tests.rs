@@ -377,3 +377,50 @@ fn a_copied_state_directory_is_told_until_the_one_that_it_was_copied_from_ends()
     assert!(!told(&world));
     assert_eq!(world.node(copy).standing(), Standing::Member);
 }
+
+#[test]
+fn who_gives_a_cluster_up_forgets_its_map_and_its_coordinator() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let (old, cluster) = (world.node(0).id(), world.node(0).cluster().unwrap());
+    let ids: Vec<NodeId> = (0..3).map(|at| world.node(at).id()).collect();
+    // A majority restarts, hears of the old map from who is left, and is never admitted.
+    let restart = |world: &mut World, at: usize, node: NodeId| {
+        let config =
+            Config { partitions: 4, ..Config::new(&format!("n{at}"), addr(at), (0..3).map(addr).collect()) };
+        let grant = crate::directory::life::Grant::Joined { cluster };
+        let mut life = Life { grant, ..Life::fresh(&config.name) };
+        life.begin(ids[at]);
+        life.begin(node);
+        let identity = Identity { node, boot: Boot::default(), life };
+        let log = Logger::root(slog::Discard, o!());
+        world.nodes[at] = Some(Node::new(config, identity, world.now, Rng::from_u64(99), log));
+    };
+    (world.nodes[1], world.nodes[2]) = (None, None);
+    world.pass(Duration::from_secs(1));
+    restart(&mut world, 1, NodeId([21; 16]));
+    restart(&mut world, 2, NodeId([22; 16]));
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.node(1).standing(), Standing::Standby);
+    assert!(world.node(1).map().is_some(), "the map of who is left");
+    // The cure that the daemons name.
+    world.nodes[0] = None;
+    world.pass(Duration::from_secs(2));
+    restart(&mut world, 0, NodeId([20; 16]));
+    world.pass(Duration::from_secs(5));
+    for at in 0..3 {
+        let now = world.now;
+        let node = world.nodes[at].as_mut().unwrap();
+        let told = node.on_admin(now, Rights::ALL, &AdminRequest::AbandonOldData);
+        assert!(matches!(told, AdminReply::Done(_)), "{told:?}");
+    }
+    world.pass(Duration::from_secs(10));
+    for node in world.live() {
+        assert_eq!(node.standing(), Standing::Member, "{}", node.waits_for());
+        assert_ne!(node.cluster(), Some(cluster));
+        assert_eq!(node.map().map(|map| map.cluster), node.cluster());
+        assert_eq!(node.groups().count(), 5);
+        let coordinator = node.coordinator().unwrap().node;
+        assert!(!ids.contains(&coordinator) && coordinator != old, "the old one's: {coordinator}");
+    }
+}
