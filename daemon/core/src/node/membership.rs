@@ -243,6 +243,10 @@ impl Node {
                 self.forget_conflicts_of(node);
                 if testified {
                     self.note_proven_end(now, node);
+                } else if let Some(by) = self.founding.successor_of(node)
+                    && let Some(swim) = &mut self.swim
+                {
+                    swim.succeeded(now, by, &[node]);
                 }
             }
             swim::Output::Left(node) => {

@@ -379,6 +379,21 @@ fn a_copied_state_directory_is_told_until_the_one_that_it_was_copied_from_ends()
 }
 
 #[test]
+fn a_host_that_was_away_for_long_takes_its_predecessors_place_in_the_table_too() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    world.nodes[2] = None;
+    world.pass(Duration::from_secs(60));
+    let state = |world: &World| world.node(0).map().unwrap().record(old).map(|record| record.state);
+    assert_eq!(state(&world), Some(NodeState::Down));
+    let at = world.join("n2", &[old]);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+    assert_eq!(state(&world), Some(NodeState::Gone), "its successor testifies");
+}
+
+#[test]
 fn who_gives_a_cluster_up_forgets_its_map_and_its_coordinator() {
     let mut world = World::founders(3, 3, 4);
     world.pass(Duration::from_secs(3));
