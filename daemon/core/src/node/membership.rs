@@ -181,6 +181,7 @@ impl Node {
             self.detector.heard(now, node);
             if let Some(swim) = &mut self.swim {
                 swim.link_state(node, remote.srtt, remote.rttvar);
+                swim.heard(remote.last_heard, node);
             }
         }
     }

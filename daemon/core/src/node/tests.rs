@@ -15,6 +15,13 @@ struct World {
     now: Instant,
     nodes: Vec<Option<Node>>,
     events: Vec<Vec<Event>>,
+    /// The node whose datagrams outside of links are lost, in both directions.
+    links_only: Option<usize>,
+}
+
+/// Whether a datagram is a gossip outside of any link: long, of kind 7.
+fn is_gossip(datagram: &[u8]) -> bool {
+    datagram[0] & 0x80 != 0 && datagram[6] == 7
 }
 
 fn addr(at: usize) -> SocketAddr {
@@ -29,7 +36,7 @@ impl World {
 
     /// The first `count` of `all` founders.
     fn founders(count: usize, all: usize, partitions: u32) -> Self {
-        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new() };
+        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new(), links_only: None };
         for at in 0..count {
             let mut config = Config::new(&format!("n{at}"), addr(at), (0..all).map(addr).collect());
             config.partitions = partitions;
@@ -95,6 +102,11 @@ impl World {
                 }
             }
             for (from, to, mut datagram) in sent {
+                let ends = [from, to];
+                let lost = self.links_only.is_some_and(|at| ends.contains(&addr(at)));
+                if lost && is_gossip(&datagram) {
+                    continue;
+                }
                 let to = (0..self.nodes.len()).find(|at| addr(*at) == to);
                 if let Some(node) = to.and_then(|at| self.nodes[at].as_mut()) {
                     node.handle_datagram(self.now, from, &mut datagram);
@@ -438,4 +450,20 @@ fn who_gives_a_cluster_up_forgets_its_map_and_its_coordinator() {
         let coordinator = node.coordinator().unwrap().node;
         assert!(!ids.contains(&coordinator) && coordinator != old, "the old one's: {coordinator}");
     }
+}
+
+#[test]
+fn who_is_heard_on_its_link_is_neither_suspected_nor_succeeded() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    world.links_only = Some(2);
+    world.join("copy", &[old]);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.node(0).map().unwrap().record(old).map(|record| record.state), Some(NodeState::Up));
+    let counted = |name: &str| {
+        let all = world.node(0).status(world.now).counters;
+        all.iter().find(|(counter, _)| counter == name).map(|(_, count)| *count)
+    };
+    assert_eq!((counted("swim.suspected"), counted("swim.died")), (Some(0), Some(0)));
 }
