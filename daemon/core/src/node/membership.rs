@@ -55,13 +55,15 @@ impl Node {
         &self.detector
     }
 
-    /// The names of seeds and founders were resolved again.
+    /// The names of seeds and founders were resolved again. None at all is the silence of a name server, and no news.
     pub fn set_seeds(&mut self, now: Instant, founders: Vec<SocketAddr>, seeds: Vec<SocketAddr>) {
         if self.config.founders.len() == founders.len() && !founders.is_empty() && self.founding.is_settled()
         {
             self.config.founders = founders;
         }
-        self.config.seeds = seeds;
+        if !seeds.is_empty() {
+            self.config.seeds = seeds;
+        }
         let seeds = self.seeds();
         if let Some(swim) = &mut self.swim {
             swim.set_seeds(now, seeds);

@@ -467,3 +467,13 @@ fn who_is_heard_on_its_link_is_neither_suspected_nor_succeeded() {
     };
     assert_eq!((counted("swim.suspected"), counted("swim.died")), (Some(0), Some(0)));
 }
+
+#[test]
+fn seeds_are_kept_when_their_names_cannot_be_looked_up() {
+    let mut world = World::founders(3, 3, 4);
+    let at = world.join("n9", &[]);
+    let now = world.now;
+    world.nodes[at].as_mut().unwrap().set_seeds(now, Vec::new(), Vec::new());
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+}
