@@ -293,7 +293,7 @@ impl Node {
 
     /// A process does not answer, and its successor has testified: that is more than a suspicion, and everybody is to
     /// know.
-    fn note_proven_end(&mut self, now: Instant, node: NodeId) {
+    pub(super) fn note_proven_end(&mut self, now: Instant, node: NodeId) {
         self.note_end(node);
         if let Some(swim) = &mut self.swim {
             swim.gone(now, node);

@@ -477,3 +477,15 @@ fn seeds_are_kept_when_their_names_cannot_be_looked_up() {
     world.pass(Duration::from_secs(8));
     assert_eq!(world.node(at).standing(), Standing::Member);
 }
+
+#[test]
+fn a_process_that_the_cluster_gave_up_says_so() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let (old, now) = (world.node(2).id(), world.now);
+    world.nodes[0].as_mut().unwrap().note_proven_end(now, old);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.node(1).map().unwrap().record(old).map(|record| record.state), Some(NodeState::Gone));
+    let word = world.node(2).waits_for();
+    assert!(word.contains("has given this process up"), "{word:?}");
+}
