@@ -92,7 +92,8 @@ impl Endpoint {
         };
         if opened.header.sender() == self.config.local {
             self.stats.drop_conflict += 1;
-        } else if self.is_gone(opened.header.sender()) {
+        } else if opened.header.kind != LongKind::Gossip && self.is_gone(opened.header.sender()) {
+            // It gets no link. What it says outside of links may be answered: so it learns that it is gone.
             self.stats.drop_gone += 1;
         } else {
             match opened.header.kind {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use haystack_wire::Instant;
 use haystack_wire::ids::NodeId;
-use haystack_wire::message::directory::{NodeInfo, NodeState};
+use haystack_wire::message::directory::{NODES_LIMIT, NodeInfo, NodeState};
 
-use super::machine::{DirectoryCommand, DirectoryMachine};
+use super::machine::{DirectoryCommand, DirectoryMachine, name_taken};
 
 /// A command that is not applied after this long is proposed again.
 const PROPOSED_AGAIN: Duration = Duration::from_secs(1);
@@ -47,8 +47,8 @@ pub struct Coordinator {
     hold_down: Duration,
     /// Since when a node has been as it is now: silent, or heard of.
     since: BTreeMap<NodeId, (bool, Instant)>,
-    /// When something was last proposed about a node.
-    proposed: BTreeMap<NodeId, (DirectoryCommand, Instant)>,
+    /// When something was last proposed about a node: how it is described, and all else.
+    proposed: BTreeMap<(NodeId, bool), (DirectoryCommand, Instant)>,
 }
 
 impl Coordinator {
@@ -81,13 +81,16 @@ impl Coordinator {
             }
             if let Some(Sighting { info, health: Health::Alive }) = sightings.get(&node)
                 && *info != record.info
+                && !name_taken(map, info)
             {
                 wanted.push(DirectoryCommand::Describe(info.clone()));
             }
         }
         for (node, sighting) in sightings {
             let newcomer = map.record(*node).is_none() && !directory.is_gone(*node);
-            if newcomer && sighting.health == Health::Alive {
+            // What would be void is not proposed: it would fill the log for as long as the other one lives.
+            let void = map.nodes.len() >= NODES_LIMIT || name_taken(map, &sighting.info);
+            if newcomer && sighting.health == Health::Alive && !void {
                 wanted.push(DirectoryCommand::Admit(sighting.info.clone()));
             }
         }
@@ -127,10 +130,11 @@ impl Coordinator {
             DirectoryCommand::Admit(info) | DirectoryCommand::Describe(info) => info.node,
             DirectoryCommand::Decide { node, .. } => *node,
         };
-        if self.proposed.get(&node).is_some_and(|(proposed, _)| proposed == command) {
+        let subject = (node, matches!(command, DirectoryCommand::Describe(_)));
+        if self.proposed.get(&subject).is_some_and(|(proposed, _)| proposed == command) {
             return false;
         }
-        self.proposed.insert(node, (command.clone(), now));
+        self.proposed.insert(subject, (command.clone(), now));
         true
     }
 }

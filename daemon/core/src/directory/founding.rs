@@ -186,6 +186,12 @@ impl Founding {
         self.seen.get(&node).map(|seen| seen.standing)
     }
 
+    /// A process of this one's cluster that said that it lives in the state directory of `node`.
+    pub fn successor_of(&self, node: NodeId) -> Option<NodeId> {
+        let mut ours = self.seen.iter().filter(|(_, seen)| seen.up && seen.cluster == self.told.1);
+        ours.find(|(_, seen)| seen.succeeds.contains(&node)).map(|(successor, _)| *successor)
+    }
+
     /// Another founder that goes by this one's name, or two others that share one.
     fn namesake(&self) -> Option<String> {
         let addrs = self.config.founders.iter().filter(|addr| **addr != self.me.addr);

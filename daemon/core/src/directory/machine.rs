@@ -204,7 +204,7 @@ impl DirectoryMachine {
 }
 
 /// Whether another node that may be alive goes by the name.
-fn name_taken(map: &PartitionMap, info: &NodeInfo) -> bool {
+pub(super) fn name_taken(map: &PartitionMap, info: &NodeInfo) -> bool {
     map.nodes.iter().any(|record| {
         let alive = !matches!(record.state, NodeState::Down | NodeState::Gone);
         alive && record.info.name == info.name && record.info.node != info.node

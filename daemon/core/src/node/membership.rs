@@ -55,13 +55,15 @@ impl Node {
         &self.detector
     }
 
-    /// The names of seeds and founders were resolved again.
+    /// The names of seeds and founders were resolved again. None at all is the silence of a name server, and no news.
     pub fn set_seeds(&mut self, now: Instant, founders: Vec<SocketAddr>, seeds: Vec<SocketAddr>) {
         if self.config.founders.len() == founders.len() && !founders.is_empty() && self.founding.is_settled()
         {
             self.config.founders = founders;
         }
-        self.config.seeds = seeds;
+        if !seeds.is_empty() {
+            self.config.seeds = seeds;
+        }
         let seeds = self.seeds();
         if let Some(swim) = &mut self.swim {
             swim.set_seeds(now, seeds);
@@ -101,6 +103,14 @@ impl Node {
         let cluster = self.founding.cluster();
         if cluster == self.gossips {
             return;
+        }
+        if self.gossips.is_some() {
+            // What was known was of the cluster that is given up. Its epoch and ballots are above those of the next one.
+            self.map = None;
+            self.beacon = Beacon::default();
+            self.ended.clear();
+            self.routes.clear();
+            self.note_readiness();
         }
         self.gossips = cluster;
         self.swim = None;
@@ -173,6 +183,7 @@ impl Node {
             self.detector.heard(now, node);
             if let Some(swim) = &mut self.swim {
                 swim.link_state(node, remote.srtt, remote.rttvar);
+                swim.heard(remote.last_heard, node);
             }
         }
     }
@@ -235,6 +246,10 @@ impl Node {
                 self.forget_conflicts_of(node);
                 if testified {
                     self.note_proven_end(now, node);
+                } else if let Some(by) = self.founding.successor_of(node)
+                    && let Some(swim) = &mut self.swim
+                {
+                    swim.succeeded(now, by, &[node]);
                 }
             }
             swim::Output::Left(node) => {
@@ -278,7 +293,7 @@ impl Node {
 
     /// A process does not answer, and its successor has testified: that is more than a suspicion, and everybody is to
     /// know.
-    fn note_proven_end(&mut self, now: Instant, node: NodeId) {
+    pub(super) fn note_proven_end(&mut self, now: Instant, node: NodeId) {
         self.note_end(node);
         if let Some(swim) = &mut self.swim {
             swim.gone(now, node);

@@ -87,11 +87,17 @@ impl Node {
 
     fn on_directory(&mut self, now: Instant, link: LinkId, from: NodeId, message: DirectoryMessage) {
         match message {
-            DirectoryMessage::Introduce { ref succeeds, standing, .. } => {
+            DirectoryMessage::Introduce { ref succeeds, standing, cluster, .. } => {
                 if let Some(remote) = self.endpoint.remote(link) {
                     self.founding.on_introduce(now, from, remote.addr, &message);
                 }
                 self.note_succession(now, from, succeeds);
+                if cluster == self.founding.cluster()
+                    && let Some(swim) = &mut self.swim
+                {
+                    // The coordinator hears this from everybody, whoever was asked to let them join.
+                    swim.succeeded(now, from, succeeds);
+                }
                 if standing == Standing::Member && self.map.is_none() {
                     self.send_directory(now, from, DirectoryMessage::MapPull { held: self.epoch() });
                 }

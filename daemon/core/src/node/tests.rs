@@ -15,6 +15,13 @@ struct World {
     now: Instant,
     nodes: Vec<Option<Node>>,
     events: Vec<Vec<Event>>,
+    /// The node whose datagrams outside of links are lost, in both directions.
+    links_only: Option<usize>,
+}
+
+/// Whether a datagram is a gossip outside of any link: long, of kind 7.
+fn is_gossip(datagram: &[u8]) -> bool {
+    datagram[0] & 0x80 != 0 && datagram[6] == 7
 }
 
 fn addr(at: usize) -> SocketAddr {
@@ -29,7 +36,7 @@ impl World {
 
     /// The first `count` of `all` founders.
     fn founders(count: usize, all: usize, partitions: u32) -> Self {
-        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new() };
+        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new(), links_only: None };
         for at in 0..count {
             let mut config = Config::new(&format!("n{at}"), addr(at), (0..all).map(addr).collect());
             config.partitions = partitions;
@@ -95,6 +102,11 @@ impl World {
                 }
             }
             for (from, to, mut datagram) in sent {
+                let ends = [from, to];
+                let lost = self.links_only.is_some_and(|at| ends.contains(&addr(at)));
+                if lost && is_gossip(&datagram) {
+                    continue;
+                }
                 let to = (0..self.nodes.len()).find(|at| addr(*at) == to);
                 if let Some(node) = to.and_then(|at| self.nodes[at].as_mut()) {
                     node.handle_datagram(self.now, from, &mut datagram);
@@ -376,4 +388,104 @@ fn a_copied_state_directory_is_told_until_the_one_that_it_was_copied_from_ends()
     assert_eq!(state(&world), Some(NodeState::Gone), "its silence and the testimony prove its end");
     assert!(!told(&world));
     assert_eq!(world.node(copy).standing(), Standing::Member);
+}
+
+#[test]
+fn a_host_that_was_away_for_long_takes_its_predecessors_place_in_the_table_too() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    world.nodes[2] = None;
+    world.pass(Duration::from_secs(60));
+    let state = |world: &World| world.node(0).map().unwrap().record(old).map(|record| record.state);
+    assert_eq!(state(&world), Some(NodeState::Down));
+    let at = world.join("n2", &[old]);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+    assert_eq!(state(&world), Some(NodeState::Gone), "its successor testifies");
+}
+
+#[test]
+fn who_gives_a_cluster_up_forgets_its_map_and_its_coordinator() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let (old, cluster) = (world.node(0).id(), world.node(0).cluster().unwrap());
+    let ids: Vec<NodeId> = (0..3).map(|at| world.node(at).id()).collect();
+    // A majority restarts, hears of the old map from who is left, and is never admitted.
+    let restart = |world: &mut World, at: usize, node: NodeId| {
+        let config =
+            Config { partitions: 4, ..Config::new(&format!("n{at}"), addr(at), (0..3).map(addr).collect()) };
+        let grant = crate::directory::life::Grant::Joined { cluster };
+        let mut life = Life { grant, ..Life::fresh(&config.name) };
+        life.begin(ids[at]);
+        life.begin(node);
+        let identity = Identity { node, boot: Boot::default(), life };
+        let log = Logger::root(slog::Discard, o!());
+        world.nodes[at] = Some(Node::new(config, identity, world.now, Rng::from_u64(99), log));
+    };
+    (world.nodes[1], world.nodes[2]) = (None, None);
+    world.pass(Duration::from_secs(1));
+    restart(&mut world, 1, NodeId([21; 16]));
+    restart(&mut world, 2, NodeId([22; 16]));
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.node(1).standing(), Standing::Standby);
+    assert!(world.node(1).map().is_some(), "the map of who is left");
+    // The cure that the daemons name.
+    world.nodes[0] = None;
+    world.pass(Duration::from_secs(2));
+    restart(&mut world, 0, NodeId([20; 16]));
+    world.pass(Duration::from_secs(5));
+    for at in 0..3 {
+        let now = world.now;
+        let node = world.nodes[at].as_mut().unwrap();
+        let told = node.on_admin(now, Rights::ALL, &AdminRequest::AbandonOldData);
+        assert!(matches!(told, AdminReply::Done(_)), "{told:?}");
+    }
+    world.pass(Duration::from_secs(10));
+    for node in world.live() {
+        assert_eq!(node.standing(), Standing::Member, "{}", node.waits_for());
+        assert_ne!(node.cluster(), Some(cluster));
+        assert_eq!(node.map().map(|map| map.cluster), node.cluster());
+        assert_eq!(node.groups().count(), 5);
+        let coordinator = node.coordinator().unwrap().node;
+        assert!(!ids.contains(&coordinator) && coordinator != old, "the old one's: {coordinator}");
+    }
+}
+
+#[test]
+fn who_is_heard_on_its_link_is_neither_suspected_nor_succeeded() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let old = world.node(2).id();
+    world.links_only = Some(2);
+    world.join("copy", &[old]);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.node(0).map().unwrap().record(old).map(|record| record.state), Some(NodeState::Up));
+    let counted = |name: &str| {
+        let all = world.node(0).status(world.now).counters;
+        all.iter().find(|(counter, _)| counter == name).map(|(_, count)| *count)
+    };
+    assert_eq!((counted("swim.suspected"), counted("swim.died")), (Some(0), Some(0)));
+}
+
+#[test]
+fn seeds_are_kept_when_their_names_cannot_be_looked_up() {
+    let mut world = World::founders(3, 3, 4);
+    let at = world.join("n9", &[]);
+    let now = world.now;
+    world.nodes[at].as_mut().unwrap().set_seeds(now, Vec::new(), Vec::new());
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.node(at).standing(), Standing::Member);
+}
+
+#[test]
+fn a_process_that_the_cluster_gave_up_says_so() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let (old, now) = (world.node(2).id(), world.now);
+    world.nodes[0].as_mut().unwrap().note_proven_end(now, old);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.node(1).map().unwrap().record(old).map(|record| record.state), Some(NodeState::Gone));
+    let word = world.node(2).waits_for();
+    assert!(word.contains("has given this process up"), "{word:?}");
 }

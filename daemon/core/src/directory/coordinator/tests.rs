@@ -156,3 +156,31 @@ fn a_successor_in_office_holds_down_anew() {
     office.pass(STEADY + 2 * TICK);
     assert_eq!(office.state(2), Some(NodeState::Suspect));
 }
+
+#[test]
+fn what_would_be_void_is_not_proposed() {
+    let mut office = Office::new();
+    let namesake = NodeInfo { name: "n1".to_owned(), ..info(5) };
+    let renamed = NodeInfo { name: "n1".to_owned(), ..info(2) };
+    for info in [namesake, renamed] {
+        office.sightings.insert(info.node, Sighting { info, health: Health::Alive });
+    }
+    office.pass(60 * PROPOSED_AGAIN);
+    assert_eq!(office.proposed, []);
+}
+
+#[test]
+fn two_wishes_about_one_node_do_not_hide_each_other() {
+    let mut office = Office::new();
+    office.decides = false;
+    office.see(2, Health::Silent);
+    office.pass(2 * HOLD_DOWN);
+    office
+        .directory
+        .apply(&DirectoryCommand::Decide { node: NodeId([2; 16]), state: NodeState::Suspect }.to_bytes());
+    office.proposed.clear();
+    let moved = NodeInfo { addr: SocketAddr::from(([10, 9, 9, 9], 7400)), ..info(2) };
+    office.sightings.insert(moved.node, Sighting { info: moved, health: Health::Alive });
+    office.pass(STEADY + 3 * PROPOSED_AGAIN);
+    assert!(office.proposed.len() <= 10, "{}", office.proposed.len());
+}

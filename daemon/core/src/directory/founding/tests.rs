@@ -27,6 +27,8 @@ struct World {
     loss: f64,
     founded: BTreeSet<ClusterId>,
     members: BTreeMap<NodeId, ClusterId>,
+    /// Where each process lives or lived.
+    lived: BTreeMap<NodeId, usize>,
 }
 
 impl World {
@@ -48,6 +50,7 @@ impl World {
             loss: 0.0,
             founded: BTreeSet::new(),
             members: BTreeMap::new(),
+            lived: BTreeMap::new(),
         }
     }
 
@@ -60,6 +63,7 @@ impl World {
         };
         let node = NodeId(self.rng.bytes());
         life.begin(node);
+        self.lived.insert(node, at);
         self.hosts[at].disk = Some(life.encode());
         let process = Founding::new(&config, node, life, self.now, self.rng.fork());
         self.hosts[at].process = Some(process);
@@ -118,7 +122,9 @@ impl World {
     }
 
     fn deliver(&mut self, from: NodeId, to: NodeId, message: &DirectoryMessage) {
-        let (Some(sender), Some(at)) = (self.host_of(from), self.host_of(to)) else { return };
+        // What a process sent before it crashed may still arrive.
+        let sender = self.host_of(from).or_else(|| self.lived.get(&from).copied());
+        let (Some(sender), Some(at)) = (sender, self.host_of(to)) else { return };
         if self.cut.contains(&(sender, at)) || self.rng.chance(self.loss) {
             return;
         }

@@ -68,9 +68,19 @@ impl Swim {
         self.launch(now, target, addr, wait, purpose);
     }
 
+    /// `by` lives in the state directory of these, or says so. Those that count as dead are asked a last time: who does
+    /// not answer is more than silent.
+    pub fn succeeded(&mut self, now: Instant, by: NodeId, predecessors: &[NodeId]) {
+        for old in predecessors {
+            if self.table.get(*old).is_some_and(|record| !record.live()) {
+                self.probe_predecessor(now, *old, by);
+            }
+        }
+    }
+
     /// Probes a predecessor of `by`. It is declared dead at once if it does not answer.
     pub(super) fn probe_predecessor(&mut self, now: Instant, target: NodeId, by: NodeId) {
-        let Some(record) = self.table.get(target).filter(|record| record.live()) else { return };
+        let Some(record) = self.table.get(target) else { return };
         let running = record.flights.iter().filter_map(|id| self.flights.get(id));
         let mut purposes = running.map(|flight| &flight.purpose);
         if purposes.any(|purpose| matches!(purpose, Purpose::Succession { .. })) {
@@ -197,7 +207,7 @@ impl Swim {
     fn predecessor_silent(&mut self, now: Instant, id: u64, by: NodeId) {
         let Some(flight) = self.drop_flight(id) else { return };
         let old = flight.target;
-        let Some(record) = self.table.get(old).filter(|record| record.live()) else { return };
+        let Some(record) = self.table.get(old) else { return };
         let whom = record.accused();
         self.die(now, whom);
         self.outputs.push_back(Output::Succeeded { old, by });
