@@ -3,11 +3,12 @@
 use haystack_wire::ids::Boot;
 use haystack_wire::keys::Rights;
 use haystack_wire::message::admin::{AdminReply, AdminRequest};
-use haystack_wire::message::directory::NodeState;
-use haystack_wire::message::membership::MemberState;
+use haystack_wire::message::directory::{NodeInfo, NodeState};
+use haystack_wire::message::membership::{Accused, Beacon, Gossip, GossipBody, MemberState, Update};
 
 use super::*;
 use crate::directory::life::Life;
+use crate::directory::machine::DirectoryCommand;
 
 const TURN: Duration = Duration::from_millis(10);
 
@@ -334,6 +335,47 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     world.pass(Duration::from_millis(500));
     let left = world.states(0);
     assert_eq!(left.iter().filter(|state| **state == NodeState::Gone).count(), 1, "{left:?}");
+}
+
+#[test]
+fn one_that_leaves_before_the_coordinator_met_it_is_gone_and_not_just_silent() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let coordinator = world.node(0).coordinator().unwrap().node;
+    let at = world.live().position(|node| node.id() == coordinator).unwrap();
+    let slow = NodeInfo {
+        node: NodeId([9; 16]),
+        name: "slow".to_owned(),
+        addr: addr(9),
+        zone: String::new(),
+        host: String::new(),
+    };
+    // A coordinator before this one admitted it.
+    let admit = DirectoryCommand::Admit(slow.clone());
+    let whom = Accused { node: slow.node, boot: Boot::default(), incarnation: 0 };
+    let gossip = Gossip {
+        cluster: world.node(at).cluster(),
+        from: world.node((at + 1) % 3).id(),
+        beacon: Beacon::default(),
+        body: GossipBody::Delta,
+        updates: vec![Update::Left { whom }],
+    };
+    let now = world.now;
+    let node = world.nodes[at].as_mut().unwrap();
+    node.groups.get_mut(&GroupId::DIRECTORY).unwrap().propose_directory(&admit);
+    node.dirty.insert(GroupId::DIRECTORY);
+    node.take_gossip(now, addr((at + 1) % 3), gossip);
+    world.pass(Duration::from_secs(1));
+    assert!(world.events[at].contains(&Event::Cluster(ClusterEvent::Left { node: slow.node })));
+    let decided: Vec<_> = world.events[at]
+        .iter()
+        .filter_map(|event| match event {
+            Event::Cluster(ClusterEvent::Decided { node, state }) if *node == slow.node => Some(*state),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(decided, [NodeState::Joining, NodeState::Gone]);
+    assert!(world.node(at).map().unwrap().record(slow.node).is_none());
 }
 
 /// What the first of two founders says it waits for beside a second one that is set up otherwise.

@@ -27,7 +27,7 @@ pub enum Output {
     Suspect(NodeId),
     /// A member did not refute in time, or has a successor. It may come back.
     Dead(NodeId),
-    /// A member left, or is proven to have ended. It does not come back.
+    /// A member left, whether it was met or not, or one that lived is proven to have ended. It does not come back.
     Left(NodeId),
     /// `old`, which no longer answers, has a successor in its state directory. Follows its `Dead`.
     Succeeded {
