@@ -126,8 +126,7 @@ impl Node {
                 known.insert(info.node, NodeInfo { addr: *addr, ..info.clone() });
             }
         }
-        let present = self.members().filter(|member| member.state != MemberState::Left);
-        known.extend(present.map(|member| (member.node, super::membership::info(member))));
+        known.extend(self.members().map(|member| (member.node, super::membership::info(member))));
         if let Some(map) = &self.map {
             known.extend(map.nodes.iter().map(|record| (record.info.node, record.info.clone())));
         }

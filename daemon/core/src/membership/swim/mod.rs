@@ -253,6 +253,11 @@ impl Swim {
         self.table.get(node).map(|record| &record.member)
     }
 
+    /// Whether a process left, or is proven to have ended, not long ago.
+    pub fn has_ended(&self, node: NodeId) -> bool {
+        self.table.tombstone(node).is_some()
+    }
+
     /// Live members, this node and suspects among them.
     pub fn live(&self) -> usize {
         self.table.live() + 1
