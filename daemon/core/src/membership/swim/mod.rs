@@ -183,7 +183,7 @@ impl Swim {
         question: usize,
     ) {
         match body {
-            GossipBody::Ping { sequence, target } => self.on_ping(from, from_addr, sequence, target),
+            GossipBody::Ping { sequence, target } => self.on_ping(now, from, from_addr, sequence, target),
             GossipBody::Ack { sequence, of } => self.on_ack(now, from, sequence, of),
             GossipBody::PingReq { sequence, target, addr } => {
                 self.on_ping_req(now, from, from_addr, sequence, target, addr);

@@ -254,7 +254,14 @@ impl Swim {
         }
     }
 
-    pub(super) fn on_ping(&mut self, from: NodeId, from_addr: SocketAddr, sequence: u64, target: NodeId) {
+    pub(super) fn on_ping(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        from_addr: SocketAddr,
+        sequence: u64,
+        target: NodeId,
+    ) {
         if target != self.me.node {
             self.counters.drop_not_me += 1;
             return;
@@ -266,6 +273,10 @@ impl Swim {
         }
         let live = known.is_some_and(Record::live);
         let updates = known.and_then(Self::accusation).into_iter().collect();
+        if known.is_some() {
+            // It names this node, so somebody knows it.
+            self.sync.note_known(now);
+        }
         let mut ack = self.compose(GossipBody::Ack { sequence, of: None }, updates);
         if live {
             self.load(&mut ack);

@@ -75,6 +75,11 @@ impl Default for Sync {
 }
 
 impl Sync {
+    /// Somebody knows this node whom it knows too.
+    pub(super) fn note_known(&mut self, now: Instant) {
+        self.joined.get_or_insert(now);
+    }
+
     pub(super) fn settled(&self, now: Instant) -> bool {
         self.joined.is_some_and(|since| now >= since + SETTLING)
     }
@@ -176,7 +181,6 @@ impl Swim {
             }
             return;
         }
-        self.sync.joined.get_or_insert(now);
         for old in succeeds.iter().filter(|old| **old != from) {
             if *old == self.me.node {
                 self.report(Conflict::StateDirectory { old: *old, new: from });
@@ -272,7 +276,7 @@ impl Swim {
     fn acquainted(&mut self, now: Instant, from: NodeId) -> bool {
         let known = self.table.get(from).is_some();
         if known {
-            self.sync.joined.get_or_insert(now);
+            self.sync.note_known(now);
         } else {
             self.counters.drop_unknown += 1;
         }
