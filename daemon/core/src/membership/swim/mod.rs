@@ -168,8 +168,12 @@ impl Swim {
             GossipBody::Join { .. } => gossip.encoded_len(),
             _ => 0,
         };
+        let stranger = self.table.get(from).is_none() && Self::may_be_invited(&gossip);
         for update in gossip.updates {
             self.learn(now, from, update);
+        }
+        if stranger {
+            self.invite(from, from_addr);
         }
         self.on_body(now, from, from_addr, gossip.body, question);
     }
@@ -424,6 +428,14 @@ impl Swim {
 
     fn compose(&self, body: GossipBody, updates: Vec<Update>) -> Gossip {
         Gossip { cluster: Some(self.cluster), from: self.me.node, beacon: self.beacon, body, updates }
+    }
+
+    /// To one that is no member, or not there: without the word of the directory, which has any length, so that no
+    /// answer is longer than its question.
+    fn send_stranger(&mut self, to: SocketAddr, node: NodeId, body: GossipBody, updates: Vec<Update>) {
+        let beacon = Beacon::default();
+        let gossip = Gossip { cluster: Some(self.cluster), from: self.me.node, beacon, body, updates };
+        self.send(to, Some(node), gossip, false);
     }
 
     /// Puts as many news on the back of `gossip` as fit.

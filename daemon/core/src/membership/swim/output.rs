@@ -133,6 +133,8 @@ counters! {
     drop_full,
     /// Probes for others beyond their bound.
     drop_relay,
+    /// Strangers that were asked who they are.
+    invited,
     /// Answers that would have been longer than a stranger's question.
     drop_amplified,
     /// Records left out for now because too many were asked for.

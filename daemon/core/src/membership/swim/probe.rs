@@ -266,17 +266,18 @@ impl Swim {
             self.counters.drop_not_me += 1;
             return;
         }
-        let known = self.table.get(from).filter(|record| record.member.addr == from_addr);
-        if known.is_none() && self.table.tombstone(from).is_some() {
-            self.remind(from, from_addr);
+        let Some(known) = self.table.get(from).filter(|record| record.member.addr == from_addr) else {
+            if self.table.tombstone(from).is_some() {
+                self.remind(from, from_addr);
+            } else {
+                self.send_stranger(from_addr, from, GossipBody::Ack { sequence, of: None }, Vec::new());
+            }
             return;
-        }
-        let live = known.is_some_and(Record::live);
-        let updates = known.and_then(Self::accusation).into_iter().collect();
-        if known.is_some() {
-            // It names this node, so somebody knows it.
-            self.sync.note_known(now);
-        }
+        };
+        let live = known.live();
+        let updates = Self::accusation(known).into_iter().collect();
+        // It names this node, so somebody knows it.
+        self.sync.note_known(now);
         let mut ack = self.compose(GossipBody::Ack { sequence, of: None }, updates);
         if live {
             self.load(&mut ack);

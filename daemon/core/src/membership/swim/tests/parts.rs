@@ -87,6 +87,23 @@ fn a_wish_to_join_is_no_proof_that_its_sender_knows_this_node() {
 }
 
 #[test]
+fn who_joined_through_one_that_forgets_it_becomes_known_to_all() {
+    for seed in 13..16 {
+        let mut world = World::formed(seed, 4);
+        // The only one that was asked tells nobody, and ends.
+        world.cuts.extend((1..4).map(|other| (addr(0), addr(other))));
+        let mut config = world.config(4);
+        config.seeds = vec![addr(0)];
+        world.start(config);
+        let knows = |world: &World| (0..4).all(|other| world.sees(4, other).is_some());
+        assert!(world.until(seconds(10), knows).is_some());
+        world.crash(0);
+        let took = world.until(seconds(60), |world| (1..4).all(|other| world.sees(other, 4).is_some()));
+        assert!(took.is_some(), "it stays invisible");
+    }
+}
+
+#[test]
 fn a_seed_that_others_found_stops_looking_for_others() {
     let mut world = World::new(12);
     for (host, seed) in [(0, 9), (1, 0)] {
