@@ -5,6 +5,8 @@ use core::net::SocketAddr;
 use haystack_wire::ids::NodeId;
 use haystack_wire::message::membership::{Beacon, Gossip, Member};
 
+use crate::stats::counters;
+
 /// What is to be done or known. Each call makes a bounded number of them; they are taken out after every call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -82,23 +84,10 @@ pub enum Conflict {
     Exhausted,
 }
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// Counters of a membership. Each only grows.
-        #[derive(Clone, Copy, Debug, Default)]
-        pub(super) struct Counters {
-            $($(#[$doc])* pub(super) $name: u64,)+
-        }
-
-        impl Counters {
-            pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [$((concat!("swim.", stringify!($name)), self.$name),)+].into_iter()
-            }
-        }
-    };
-}
-
 counters! {
+    /// Counters of a membership.
+    pub(super) struct Counters;
+
     /// Messages received and looked at.
     received,
     /// Messages sent.

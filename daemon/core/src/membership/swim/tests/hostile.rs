@@ -120,7 +120,7 @@ fn floods_of_strangers_take_bounded_memory() {
         world.run(seconds(1));
         bounded(&world);
     }
-    assert!(world.counter(0, "swim.drop_full") > 0 && world.counter(0, "swim.drop_relay") > 0);
+    assert!(world.counter(0, "drop_full") > 0 && world.counter(0, "drop_relay") > 0);
     assert_eq!(world.sees(0, 2), Some(MemberState::Alive));
 }
 

@@ -66,7 +66,7 @@ fn two_clusters_with_each_others_seeds_never_merge() {
     }
     for node in 0..6 {
         assert_eq!(world.nodes[node].swim.live(), 3);
-        assert!(world.counter(node, "swim.drop_cluster") > 0);
+        assert!(world.counter(node, "drop_cluster") > 0);
     }
 }
 
