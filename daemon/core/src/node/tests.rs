@@ -339,13 +339,7 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
 
 /// The coordinator at a place decides to admit one that no member met.
 fn admit_ghost(world: &mut World, at: usize, host: u8) {
-    let info = NodeInfo {
-        node: NodeId([host; 16]),
-        name: format!("ghost-{host}"),
-        addr: addr(host.into()),
-        zone: String::new(),
-        host: String::new(),
-    };
+    let info = NodeInfo::new(NodeId([host; 16]), &format!("ghost-{host}"), addr(host.into()));
     let node = world.nodes[at].as_mut().unwrap();
     let group = node.groups.get_mut(&GroupId::DIRECTORY).unwrap();
     group.propose_directory(&DirectoryCommand::Admit(info));
