@@ -19,7 +19,7 @@ use haystack_wire::rng::Rng;
 
 use super::driver::Clock;
 use super::{CasOutcome, Connection, Options, Resolved};
-use crate::core::tests::fake::Cluster;
+use crate::core::tests::cluster::Cluster;
 use crate::core::{AdminTarget, Answer, Operation};
 use crate::error::{Error, Ticket, Wait};
 use haystack_wire::message::admin::AdminRequest;
