@@ -418,11 +418,9 @@ impl Swim {
     /// To a member at its own address, with what else there is to say.
     fn tell(&mut self, node: NodeId, body: GossipBody, updates: Vec<Update>, reliable: bool) {
         let Some(record) = self.table.get(node) else { return };
-        let (to, live) = (record.member.addr, record.live());
+        let (to, state) = (record.member.addr, record.member.state);
         let mut gossip = self.compose(body, updates);
-        if live {
-            self.load(&mut gossip);
-        }
+        self.load(&mut gossip, state);
         self.send(to, Some(node), gossip, reliable);
     }
 
@@ -438,15 +436,18 @@ impl Swim {
         self.send(to, Some(node), gossip, false);
     }
 
-    /// Puts as many news on the back of `gossip` as fit.
-    fn load(&mut self, gossip: &mut Gossip) {
-        if self.queue.is_empty() {
+    /// Puts as many news on the back of `gossip` as fit, to one that is in this `state`.
+    fn load(&mut self, gossip: &mut Gossip, state: MemberState) {
+        if self.queue.is_empty() || state >= MemberState::Dead {
             return;
         }
         let room = GOSSIP_LIMIT.saturating_sub(gossip.encoded_len());
         // From 64 on, their count takes a second byte.
         let count = (UPDATES_LIMIT - 1).saturating_sub(gossip.updates.len());
-        self.queue.take(room, count, self.timing.sends_among(self.table.live() + 1), &mut gossip.updates);
+        // What one is told that may have ended counts as told to nobody: among three, all the sends of an accusation
+        // would be spent on the accused.
+        let sends = (state == MemberState::Alive).then(|| self.timing.sends_among(self.live()));
+        self.queue.take(room, count, sends, &mut gossip.updates);
     }
 
     fn send(&mut self, to: SocketAddr, node: Option<NodeId>, gossip: Gossip, reliable: bool) {

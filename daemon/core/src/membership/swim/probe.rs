@@ -134,11 +134,11 @@ impl Swim {
     /// A suspect learns from the ping itself what is said of it (Lifeguard's buddy system).
     fn ping(&mut self, target: NodeId, addr: SocketAddr, sequence: u64) {
         let known = self.table.get(target);
-        let here = known.is_some_and(|record| record.live() && record.member.addr == addr);
+        let here = known.filter(|record| record.member.addr == addr).map(|record| record.member.state);
         let updates = known.and_then(Self::accusation).into_iter().collect();
         let mut gossip = self.compose(GossipBody::Ping { sequence, target }, updates);
-        if here {
-            self.load(&mut gossip);
+        if let Some(state) = here {
+            self.load(&mut gossip, state);
         }
         self.send(addr, Some(target), gossip, false);
     }
@@ -274,14 +274,12 @@ impl Swim {
             }
             return;
         };
-        let live = known.live();
+        let state = known.member.state;
         let updates = Self::accusation(known).into_iter().collect();
         // It names this node, so somebody knows it.
         self.sync.note_known(now);
         let mut ack = self.compose(GossipBody::Ack { sequence, of: None }, updates);
-        if live {
-            self.load(&mut ack);
-        }
+        self.load(&mut ack, state);
         self.send(from_addr, Some(from), ack, false);
     }
 

@@ -50,6 +50,18 @@ fn a_crash_is_confirmed_under_loss() {
     assert!(took <= 2 * bound(5), "{took:?}");
 }
 
+/// Among three, where one may crash and the other two have only each other to tell, the longest suspicion is 24 s.
+#[test]
+fn an_accusation_under_loss_is_not_spent_on_the_accused() {
+    for seed in 0..300 {
+        let mut world = lossy(seed, 0.3, 3);
+        world.run(seconds(20));
+        world.crash(2);
+        let took = world.until(seconds(60), |world| world.buried(2)).expect("nobody sees the crash");
+        assert!(took < seconds(16), "{seed}: the survivors did not hear each other's accusations, {took:?}");
+    }
+}
+
 fn lossy(seed: u64, loss: f64, nodes: usize) -> World {
     let mut world = World::formed(seed, nodes);
     world.by_bytes = false;
