@@ -10,7 +10,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// A clock whose origin is now.
-    #[allow(
+    #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from; all else is handed instants"
     )]

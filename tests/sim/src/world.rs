@@ -6,7 +6,6 @@ use haystack_core::mutation::Mutations;
 use haystack_core::node::{Event as NodeEvent, Lsn};
 use haystack_wire::ids::{GroupId, NodeId};
 use haystack_wire::keys::KeyRing;
-use haystack_wire::message::admin::ClusterEvent;
 use slog::Logger;
 
 use crate::actor::{Actor, Record, Seen};
@@ -392,7 +391,7 @@ impl World {
                 NodeEvent::Standing { .. } => self.coverage.add("node", "standing_changes", 1),
                 NodeEvent::Cluster(event) => {
                     self.heed(who, &event)?;
-                    self.coverage.add("cluster", event_name(&event), 1);
+                    self.coverage.add("cluster", event.name(), 1);
                 }
                 NodeEvent::Peer { .. } => {}
             }
@@ -494,22 +493,5 @@ impl World {
             self.spoofed_in += bytes.len() as u64;
         }
         self.queue.push(at, Event::Arrive { packet, to: to as u16 });
-    }
-}
-
-/// What to count a cluster's event under.
-const fn event_name(event: &ClusterEvent) -> &'static str {
-    match event {
-        ClusterEvent::Alive { .. } => "alive",
-        ClusterEvent::Suspect { .. } => "suspected",
-        ClusterEvent::Restore { .. } => "restored",
-        ClusterEvent::Dead { .. } => "dead",
-        ClusterEvent::Left { .. } => "left",
-        ClusterEvent::Decided { .. } => "decided",
-        ClusterEvent::Leader { .. } => "leader",
-        ClusterEvent::View { .. } => "view",
-        ClusterEvent::Coordinator { .. } => "coordinator",
-        ClusterEvent::Map { .. } => "map",
-        ClusterEvent::Conflict(_) => "conflict",
     }
 }

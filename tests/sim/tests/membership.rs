@@ -74,6 +74,23 @@ fn nobody_who_lives_is_declared_dead() {
     }
 }
 
+/// Seeds where newcomers once stayed unknown because their wish to join was lost, or heard of a death from one that had
+/// nobody else to ask.
+#[test]
+fn nobody_who_lives_is_declared_dead_where_others_crash_and_come_back() {
+    let loss = Network::Loss(300_000);
+    let cuts = Network::OneWayCuts;
+    for (nodes, network, seeds) in
+        [(3, loss, [3, 5, 11].as_slice()), (5, loss, &[19, 39]), (3, cuts, &[3, 7, 26])]
+    {
+        for seed in seeds {
+            let outcome = gossip(&Plan { seed: *seed, ..plan(nodes, network, true, 240.0) });
+            assert_eq!(outcome.deaths, [], "{nodes} nodes, {network:?}, seed {seed}");
+            assert_eq!((outcome.missed, outcome.conflicts), (0, 0));
+        }
+    }
+}
+
 #[test]
 fn traffic_per_node_does_not_grow_with_the_cluster() {
     let rest = |nodes| gossip(&plan(nodes, Network::Loss(0), false, 1.0));

@@ -124,6 +124,25 @@ pub enum ClusterEvent {
     Conflict(String),
 }
 
+impl ClusterEvent {
+    /// The word for it, which the output of the tools is documented to hold.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Alive { .. } => "alive",
+            Self::Suspect { .. } => "suspect",
+            Self::Restore { .. } => "restore",
+            Self::Dead { .. } => "dead",
+            Self::Left { .. } => "left",
+            Self::Decided { .. } => "decided",
+            Self::Leader { .. } => "leader",
+            Self::View { .. } => "view",
+            Self::Coordinator { .. } => "coordinator",
+            Self::Map { .. } => "map",
+            Self::Conflict(_) => "conflict",
+        }
+    }
+}
+
 /// How things stand, as one daemon sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -194,7 +194,7 @@ pub enum GossipBody {
         /// The members in them.
         entries: Vec<DigestEntry>,
     },
-    /// Asks for the whole records of members.
+    /// Asks for the whole records of members. Of none: the sender does not know the receiver, and asks who it is.
     Pull {
         /// The members.
         nodes: Vec<NodeId>,

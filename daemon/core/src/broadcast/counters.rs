@@ -1,23 +1,11 @@
 //! Why messages were dropped, and how often rare states were reached.
 
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
-        /// Counters of one group's broadcast, since its start.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Counters {
-            $($(#[doc = $doc])+ pub $name: u64,)*
-        }
-
-        impl Counters {
-            /// Every counter with its name.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
-            }
-        }
-    };
-}
+use crate::stats::counters;
 
 counters! {
+    /// Counters of one group's broadcast, since its start.
+    pub struct Counters;
+
     /// Dropped: from a node that is no replica of the view.
     drop_stranger,
     /// Dropped: the sender does not own the ballot it speaks in.

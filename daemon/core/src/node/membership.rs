@@ -12,7 +12,7 @@ use haystack_wire::frame::Class;
 use haystack_wire::ids::{Ballot, GroupId, LinkEnd, NodeId};
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::admin::ClusterEvent;
-use haystack_wire::message::directory::{DirectoryMessage, NODES_LIMIT, NodeInfo, NodeState, PartitionMap};
+use haystack_wire::message::directory::{DirectoryMessage, NodeInfo, NodeState, PartitionMap};
 use haystack_wire::message::membership::{Beacon, Gossip, Member, MemberState, Meta};
 use slog::{info, warn};
 
@@ -45,7 +45,7 @@ impl Node {
         (self.beacon.coordinator != Ballot::default()).then_some(self.beacon.coordinator)
     }
 
-    /// The members that this node knows, itself included.
+    /// The members that this node knows, itself included. Of them only itself can have left.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.swim.iter().flat_map(|swim| std::iter::once(swim.me()).chain(swim.members()))
     }
@@ -255,7 +255,6 @@ impl Node {
             swim::Output::Left(node) => {
                 self.tell(now, ClusterEvent::Left { node });
                 self.forget_conflicts_of(node);
-                self.note_end(node);
                 self.wire_up(now);
             }
             swim::Output::Succeeded { old, by } => {
@@ -284,20 +283,18 @@ impl Node {
         }
     }
 
-    /// For the coordinator, whoever that will be.
-    fn note_end(&mut self, node: NodeId) {
-        if self.ended.len() < NODES_LIMIT {
-            self.ended.insert(node);
-        }
-    }
-
     /// A process does not answer, and its successor has testified: that is more than a suspicion, and everybody is to
     /// know.
     pub(super) fn note_proven_end(&mut self, now: Instant, node: NodeId) {
-        self.note_end(node);
         if let Some(swim) = &mut self.swim {
             swim.gone(now, node);
         }
+        self.wire_up(now);
+    }
+
+    /// Whether a process left or is proven to have ended, whatever the directory has decided about it so far.
+    fn has_ended(&self, node: NodeId) -> bool {
+        self.swim.as_ref().is_some_and(|swim| swim.has_ended(node))
     }
 
     /// A process has ended: what only one of two can have is the other's.
@@ -400,6 +397,7 @@ impl Node {
         for member in self.members() {
             let speaks = member.versions.0 <= VERSIONS.max && VERSIONS.min <= member.versions.1;
             let health = match member.state {
+                // Only this node itself: the members forget others that left.
                 MemberState::Left => Health::Ended,
                 MemberState::Alive
                     if speaks || directory.map().is_some_and(|map| map.record(member.node).is_some()) =>
@@ -411,8 +409,8 @@ impl Node {
             };
             sightings.insert(member.node, Sighting { info: info(member), health });
         }
-        let of_table = |node: &NodeId| directory.map().and_then(|map| map.record(*node));
-        for record in self.ended.iter().filter_map(of_table) {
+        let table = directory.map().into_iter().flat_map(|map| &map.nodes);
+        for record in table.filter(|record| self.has_ended(record.info.node)) {
             sightings.insert(record.info.node, Sighting { info: record.info.clone(), health: Health::Ended });
         }
         let commands = self.office.judge(now, directory, &sightings);
@@ -450,10 +448,8 @@ impl Node {
                 if let Some(link) = self.endpoint.link_to(node) {
                     self.endpoint.gone(link);
                 }
-                self.ended.remove(&node);
             }
         }
-        self.ended.retain(|node| state(map, *node).is_some());
         self.tell(now, ClusterEvent::Map { epoch: map.epoch });
     }
 
@@ -462,24 +458,17 @@ impl Node {
         let me = self.id();
         let mut wanted: BTreeSet<SocketAddr> = BTreeSet::new();
         let mut watched: BTreeSet<NodeId> = BTreeSet::new();
-        let ended = |node: NodeId| {
-            self.map
-                .as_ref()
-                .and_then(|map| map.record(node))
-                .is_some_and(|record| record.state == NodeState::Gone)
+        let gone = |node: NodeId| {
+            let record = self.map.as_ref().and_then(|map| map.record(node));
+            record.is_some_and(|record| record.state == NodeState::Gone) || self.has_ended(node)
         };
         let mut addrs: BTreeMap<NodeId, SocketAddr> = BTreeMap::new();
         if let Some(map) = &self.map {
             addrs.extend(map.nodes.iter().map(|record| (record.info.node, record.info.addr)));
         }
-        for member in self.swim.iter().flat_map(|swim| swim.members()) {
-            if member.state == MemberState::Left {
-                addrs.remove(&member.node);
-            } else {
-                addrs.insert(member.node, member.addr);
-            }
-        }
-        addrs.retain(|node, _| *node != me && !ended(*node));
+        let members = self.swim.iter().flat_map(|swim| swim.members());
+        addrs.extend(members.map(|member| (member.node, member.addr)));
+        addrs.retain(|node, _| *node != me && !gone(*node));
         let few = addrs.len() < ALL_PAIRS_MOST;
         let mut shared: BTreeSet<NodeId> =
             self.groups.values().flat_map(|group| group.replicas().iter().copied()).collect();

@@ -105,8 +105,6 @@ pub struct Node {
     beacon: Beacon,
     /// Addresses that the links keep dialling.
     dialled: BTreeSet<SocketAddr>,
-    /// Processes that have left or are proven to have ended, until the directory knows.
-    ended: BTreeSet<NodeId>,
     /// What two processes claim that only one can have, in words.
     conflicts: BTreeMap<Conflict, String>,
     gather: Gather,
@@ -172,7 +170,6 @@ impl Node {
             office: Coordinator::new(config.repair_after),
             beacon: Beacon::default(),
             dialled: BTreeSet::new(),
-            ended: BTreeSet::new(),
             conflicts: BTreeMap::new(),
             gather: Gather::default(),
             feed: Feed::default(),

@@ -80,11 +80,9 @@ impl Node {
     /// Everything counted, the groups' summed up.
     fn counters(&self) -> Vec<(String, u64)> {
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-        for (name, count) in self.stats.iter() {
-            sums.insert(name.to_owned(), count);
-        }
         let mut add =
             |part: &str, name: &str, count| *sums.entry(format!("{part}.{name}")).or_default() += count;
+        self.stats.iter().for_each(|(name, count)| add("node", name, count));
         self.endpoint.stats().iter().for_each(|(name, count)| add("link", name, count));
         for group in self.groups.values() {
             group.broadcast().counters().iter().for_each(|(name, count)| add("broadcast", name, count));
@@ -94,8 +92,8 @@ impl Node {
             }
         }
         let members = self.swim.iter().flat_map(|swim| swim.counters());
-        sums.extend(members.map(|(name, count)| (name.to_owned(), count)));
-        sums.extend(self.detector.counters().map(|(name, count)| (format!("detector.{name}"), count)));
+        members.for_each(|(name, count)| add("swim", name, count));
+        self.detector.counters().for_each(|(name, count)| add("detector", name, count));
         sums.into_iter().collect()
     }
 
@@ -126,8 +124,7 @@ impl Node {
                 known.insert(info.node, NodeInfo { addr: *addr, ..info.clone() });
             }
         }
-        let present = self.members().filter(|member| member.state != MemberState::Left);
-        known.extend(present.map(|member| (member.node, super::membership::info(member))));
+        known.extend(self.members().map(|member| (member.node, super::membership::info(member))));
         if let Some(map) = &self.map {
             known.extend(map.nodes.iter().map(|record| (record.info.node, record.info.clone())));
         }

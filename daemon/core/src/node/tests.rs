@@ -3,11 +3,12 @@
 use haystack_wire::ids::Boot;
 use haystack_wire::keys::Rights;
 use haystack_wire::message::admin::{AdminReply, AdminRequest};
-use haystack_wire::message::directory::NodeState;
-use haystack_wire::message::membership::MemberState;
+use haystack_wire::message::directory::{NodeInfo, NodeState};
+use haystack_wire::message::membership::{Accused, Beacon, Gossip, GossipBody, MemberState, Update};
 
 use super::*;
 use crate::directory::life::Life;
+use crate::directory::machine::DirectoryCommand;
 
 const TURN: Duration = Duration::from_millis(10);
 
@@ -346,6 +347,63 @@ fn a_daemon_that_stops_leaves_and_is_gone_at_once() {
     world.pass(Duration::from_millis(500));
     let left = world.states(0);
     assert_eq!(left.iter().filter(|state| **state == NodeState::Gone).count(), 1, "{left:?}");
+}
+
+/// The coordinator at a place decides to admit one that no member met.
+fn admit_ghost(world: &mut World, at: usize, host: u8) {
+    let info = NodeInfo::new(NodeId([host; 16]), &format!("ghost-{host}"), addr(host.into()));
+    let node = world.nodes[at].as_mut().unwrap();
+    let group = node.groups.get_mut(&GroupId::DIRECTORY).unwrap();
+    group.propose_directory(&DirectoryCommand::Admit(info));
+    node.dirty.insert(GroupId::DIRECTORY);
+}
+
+/// `from` passes on to `to` that `node` has left.
+fn tell_farewell(world: &mut World, from: usize, to: usize, node: NodeId) {
+    let gossip = Gossip {
+        cluster: world.node(to).cluster(),
+        from: NodeId([from as u8 + 1; 16]),
+        beacon: Beacon::default(),
+        body: GossipBody::Delta,
+        updates: vec![Update::Left { whom: Accused { node, boot: Boot::default(), incarnation: 0 } }],
+    };
+    let now = world.now;
+    world.nodes[to].as_mut().unwrap().take_gossip(now, addr(from), gossip);
+}
+
+#[test]
+fn one_that_leaves_before_the_coordinator_met_it_is_gone_and_not_just_silent() {
+    let mut world = World::founders(3, 3, 4);
+    world.pass(Duration::from_secs(3));
+    let coordinator = world.node(0).coordinator().unwrap().node;
+    let at = world.live().position(|node| node.id() == coordinator).unwrap();
+    let other = (at + 1) % 3;
+    let slow = NodeId([9; 16]);
+    tell_farewell(&mut world, other, at, slow);
+    // The farewell may come before what an earlier coordinator decided, and other news in between.
+    for host in [8, 9] {
+        admit_ghost(&mut world, at, host);
+        world.pass(Duration::from_millis(500));
+    }
+    assert!(world.events[at].contains(&Event::Cluster(ClusterEvent::Left { node: slow })));
+    let decided = world.events[at].iter().filter_map(|event| match event {
+        Event::Cluster(ClusterEvent::Decided { node, state }) if *node == slow => Some(*state),
+        _ => None,
+    });
+    assert_eq!(decided.collect::<Vec<_>>(), [NodeState::Joining, NodeState::Gone]);
+}
+
+#[test]
+fn who_has_left_is_called_no_more_though_nobody_can_decide_that() {
+    let mut world = World::founders(3, 3, 2);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.node(0).dialled, [addr(1), addr(2)].into());
+    let gone = world.node(2).id();
+    (world.nodes[1], world.nodes[2]) = (None, None);
+    tell_farewell(&mut world, 1, 0, gone);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.states(0), [NodeState::Up; 3]);
+    assert_eq!(world.node(0).dialled, [addr(1)].into());
 }
 
 /// What the first of two founders says it waits for beside a second one that is set up otherwise.

@@ -78,6 +78,7 @@ use haystack_wire::message::client::{KEY_LIMIT, Pair, Refusal, Versioned};
 use haystack_wire::slot::slot_of;
 
 use crate::mutation::Mutations;
+use crate::stats::counters;
 pub use activity::Activity;
 pub use admit::Admitted;
 pub use frozen::{CHUNK_LIMIT, Chunk, FrozenId};
@@ -137,57 +138,36 @@ impl Default for Limits {
     }
 }
 
-/// How often things happened since the process started. Not part of the state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Entries applied, whatever came of them.
-    pub entries: u64,
-    /// Writes that took effect, failed CAS included.
-    pub writes: u64,
-    /// Entries that were answered with the reply of an earlier one.
-    pub duplicates: u64,
-    /// Entries of sessions that were gone.
-    pub expired: u64,
-    /// Entries outside their session's window.
-    pub out_of_window: u64,
-    /// Entries for slots of other groups.
-    pub wrong_group: u64,
-    /// Entries without meaning.
-    pub malformed: u64,
-    /// Fences that settled that an operation never applies.
-    pub fences: u64,
-    /// Sessions opened.
-    pub sessions_opened: u64,
-    /// Sessions ended.
-    pub sessions_ended: u64,
-    /// Of these, closed by their clients.
-    pub sessions_closed: u64,
-    /// Snapshots frozen.
-    pub frozen: u64,
-    /// Snapshots dropped because too much changed since.
-    pub overrun: u64,
-}
+counters! {
+    /// How often things happened since the process started. Not part of the state.
+    pub struct StoreStats;
 
-impl StoreStats {
-    /// Names and values, in a fixed order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("entries", self.entries),
-            ("writes", self.writes),
-            ("duplicates", self.duplicates),
-            ("expired", self.expired),
-            ("out_of_window", self.out_of_window),
-            ("wrong_group", self.wrong_group),
-            ("malformed", self.malformed),
-            ("fences", self.fences),
-            ("sessions_opened", self.sessions_opened),
-            ("sessions_ended", self.sessions_ended),
-            ("sessions_closed", self.sessions_closed),
-            ("frozen", self.frozen),
-            ("overrun", self.overrun),
-        ]
-        .into_iter()
-    }
+    /// Entries applied, whatever came of them.
+    entries,
+    /// Writes that took effect, failed CAS included.
+    writes,
+    /// Entries that were answered with the reply of an earlier one.
+    duplicates,
+    /// Entries of sessions that were gone.
+    expired,
+    /// Entries outside their session's window.
+    out_of_window,
+    /// Entries for slots of other groups.
+    wrong_group,
+    /// Entries without meaning.
+    malformed,
+    /// Fences that settled that an operation never applies.
+    fences,
+    /// Sessions opened.
+    sessions_opened,
+    /// Sessions ended.
+    sessions_ended,
+    /// Of these, closed by their clients.
+    sessions_closed,
+    /// Snapshots frozen.
+    frozen,
+    /// Snapshots dropped because too much changed since.
+    overrun,
 }
 
 /// The state machine of one data group, at one replica.

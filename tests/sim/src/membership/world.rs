@@ -93,8 +93,8 @@ struct Host<P: Process> {
     paused: u64,
     waiting: Vec<(usize, P::Message)>,
     sent: u64,
-    /// When it was believed dead by one that could not hear it and had nobody to ask.
-    doubted: Option<u64>,
+    /// When it was believed dead by one that could not hear it and had nobody to ask, and by which.
+    doubted: Option<(u64, usize)>,
     /// Whether anybody has suspected its crash yet.
     noticed: bool,
 }
@@ -386,14 +386,14 @@ where
     }
 
     /// Whether the two cannot hear each other, or lately could not, and nobody else is there to ask; or whether such a
-    /// two spread the word.
+    /// two spread the word: also to whoever comes as long as they are cut.
     fn alone(&self, by: usize, about: usize) -> bool {
         let now = self.now();
         let there =
             |host: &&Host<P>| host.crashed.is_none() && (host.returned == 0 || host.returned + CUT < now);
-        let cut = self.net.cut_until(by, about).max(self.net.cut_until(about, by));
-        let heard = self.hosts[about].doubted.is_some_and(|at| now < at + CUT);
-        heard || self.hosts.iter().filter(there).count() <= 2 && now < cut + AFTERMATH
+        let cut = |by| now < self.net.cut_until(by, about).max(self.net.cut_until(about, by)) + AFTERMATH;
+        let heard = self.hosts[about].doubted.is_some_and(|(at, by)| now < at + CUT || cut(by));
+        heard || self.hosts.iter().filter(there).count() <= 2 && cut(by)
     }
 
     fn told(&mut self, by: usize, (about, life): (usize, u32), what: What) {
@@ -420,7 +420,7 @@ where
                 self.outcome.late_suspicions += if now >= self.late { wrong } else { 0 };
             }
             (What::Dead, Some(at)) => self.outcome.dead.add(now - at),
-            (What::Dead, None) if alone => self.hosts[about].doubted = Some(now),
+            (What::Dead, None) if alone => self.hosts[about].doubted = Some((now, by)),
             (What::Dead, None) => {
                 self.outcome.false_deaths += 1;
                 if self.outcome.deaths.len() < DEATHS_SHOWN {

@@ -19,7 +19,7 @@ use haystack_wire::rng::Rng;
 
 use super::driver::Clock;
 use super::{CasOutcome, Connection, Options, Resolved};
-use crate::core::tests::fake::Cluster;
+use crate::core::tests::cluster::Cluster;
 use crate::core::{AdminTarget, Answer, Operation};
 use crate::error::{Error, Ticket, Wait};
 use haystack_wire::message::admin::AdminRequest;
@@ -115,10 +115,27 @@ fn options(daemon: &Daemon) -> Options {
     daemon.options().cluster("test")
 }
 
+/// A daemon without a key, and a connection to it.
+fn connected() -> (Daemon, Connection) {
+    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
+    let connection = Connection::connect(options(&daemon)).unwrap();
+    (daemon, connection)
+}
+
+/// A write that was done and not answered. The daemon is silent from then on.
+fn unanswered(daemon: &Daemon, connection: &mut Connection) -> Ticket {
+    connection.put("a", "0").unwrap();
+    daemon.silent.store(true, Ordering::Relaxed);
+    connection.set_timeout(Duration::from_millis(100));
+    match connection.put("a", "1") {
+        Err(Error::Unknown(ticket)) => ticket,
+        other => panic!("must be unknown: {other:?}"),
+    }
+}
+
 #[test]
 fn calls_return_what_was_asked() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (daemon, mut connection) = connected();
     assert_eq!(connection.get("a").unwrap(), None);
     let version = connection.put("a", "1").unwrap();
     let found = connection.get("a").unwrap().unwrap();
@@ -137,8 +154,7 @@ fn calls_return_what_was_asked() {
 
 #[test]
 fn a_connection_moves_between_threads() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (_daemon, mut connection) = connected();
     connection.put("a", "1").unwrap();
     let thread = std::thread::spawn(move || connection.get("a").unwrap().unwrap().value);
     assert_eq!(thread.join().unwrap(), "1");
@@ -146,8 +162,7 @@ fn a_connection_moves_between_threads() {
 
 #[test]
 fn the_end_of_a_connection_is_the_end_of_its_sessions() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (daemon, mut connection) = connected();
     connection.pipeline((0..100).map(|n| Operation::put(format!("{n}"), "v"))).unwrap();
     assert_eq!(daemon.sessions.load(Ordering::Relaxed), 4);
     drop(connection);
@@ -156,8 +171,7 @@ fn the_end_of_a_connection_is_the_end_of_its_sessions() {
 
 #[test]
 fn the_end_of_a_connection_waits_for_nobody_who_does_not_answer() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (daemon, mut connection) = connected();
     connection.put("a", "1").unwrap();
     daemon.silent.store(true, Ordering::Relaxed);
     let clock = Clock::start();
@@ -168,12 +182,8 @@ fn the_end_of_a_connection_waits_for_nobody_who_does_not_answer() {
 
 #[test]
 fn a_connection_that_holds_a_ticket_leaves_its_session_open() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
-    connection.put("a", "0").unwrap();
-    daemon.silent.store(true, Ordering::Relaxed);
-    connection.set_timeout(Duration::from_millis(100));
-    let Err(Error::Unknown(ticket)) = connection.put("a", "1") else { panic!("must be unknown") };
+    let (daemon, mut connection) = connected();
+    let ticket = unanswered(&daemon, &mut connection);
     daemon.silent.store(false, Ordering::Relaxed);
     drop(connection);
     let mut other = Connection::connect(options(&daemon)).unwrap();
@@ -182,8 +192,7 @@ fn a_connection_that_holds_a_ticket_leaves_its_session_open() {
 
 #[test]
 fn a_pipeline_returns_every_outcome_in_order() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (_daemon, mut connection) = connected();
     let other = connection.submit(Operation::put("other", "x")).unwrap();
     let key = |n: u32| format!("key-{n}");
     let too_long = Operation::get(vec![0; 100_000]);
@@ -203,8 +212,7 @@ fn a_pipeline_returns_every_outcome_in_order() {
 
 #[test]
 fn pages_name_every_key_once() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (_daemon, mut connection) = connected();
     connection.pipeline((0..500).map(|n| Operation::put(format!("{n}"), "v"))).unwrap();
     let mut keys = Vec::new();
     for group in (1..=4).map(GroupId) {
@@ -225,8 +233,7 @@ fn pages_name_every_key_once() {
 
 #[test]
 fn large_values_pass() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (_daemon, mut connection) = connected();
     let value: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
     connection.put("large", &value).unwrap();
     assert_eq!(connection.get("large").unwrap().unwrap().value, value);
@@ -234,12 +241,8 @@ fn large_values_pass() {
 
 #[test]
 fn a_write_without_an_answer_is_unknown_in_time_and_can_be_settled() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
-    connection.put("a", "0").unwrap();
-    daemon.silent.store(true, Ordering::Relaxed);
-    connection.set_timeout(Duration::from_millis(100));
-    let Err(Error::Unknown(ticket)) = connection.put("a", "1") else { panic!("must be unknown") };
+    let (daemon, mut connection) = connected();
+    let ticket = unanswered(&daemon, &mut connection);
     assert!(matches!(connection.get("a"), Err(Error::Timeout(_))));
     daemon.silent.store(false, Ordering::Relaxed);
     connection.set_timeout(Duration::from_secs(20));
@@ -272,8 +275,7 @@ fn ipv6_is_spoken_where_there_is_one() {
 
 #[test]
 fn what_was_submitted_goes_on_between_calls() {
-    let daemon = Daemon::start("127.0.0.1:0", KeyRing::empty());
-    let mut connection = Connection::connect(options(&daemon)).unwrap();
+    let (daemon, mut connection) = connected();
     let mut other = Connection::connect(options(&daemon)).unwrap();
     let op = connection.submit(Operation::put("a", "1")).unwrap();
     // Not a word to the first connection until the other one sees what it wrote.

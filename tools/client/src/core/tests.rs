@@ -1,7 +1,8 @@
 //! The client against fake daemons, over real links, in virtual time.
 
 mod chaos;
-pub(crate) mod fake;
+pub(crate) mod cluster;
+mod fake;
 mod map;
 mod outcomes;
 mod routing;

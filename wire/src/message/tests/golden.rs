@@ -2,6 +2,8 @@
 //!
 //! Notation: hexadecimal, `aa*16` for repeated bytes, `'hay'` for ASCII.
 
+mod admin;
+mod directory;
 mod membership;
 
 use core::net::SocketAddr;
@@ -11,16 +13,16 @@ use bytes::Bytes;
 use super::read;
 use crate::codec::{Encode, encode_whole};
 use crate::ids::*;
-use crate::message::admin::{
-    AdminReply, AdminRequest, ClusterEvent, EventRecord, GroupStatus, NodeStatus, ReplicaReport,
-    ReplicaStatus, SlotRange, Status,
-};
+use crate::message::admin::{AdminReply, AdminRequest, ClusterEvent, EventRecord, ReplicaReport};
 use crate::message::broadcast::{BroadcastMessage, Entry, EntryKind};
 use crate::message::client::*;
 use crate::message::directory::*;
 use crate::message::election::{GroupHeartbeat, Heartbeat, HeartbeatAck, HeartbeatBody};
 use crate::message::{ClientMessage, ForwardToken, PeerMessage, ServerMessage, SnapshotId};
 use crate::slot::even_partitions;
+use admin::{REPORT, STATUS, events, report, status};
+pub(super) use directory::full_map;
+use directory::{MAP, directories, info, map};
 
 pub(super) const GROUP: GroupId = GroupId(5);
 const VIEW: ViewId = ViewId(2);
@@ -181,126 +183,6 @@ fn heartbeats() -> Vec<(GroupHeartbeat, &'static str)> {
     ]
 }
 
-fn info() -> NodeInfo {
-    NodeInfo {
-        zone: "z".to_owned(),
-        host: "h1".to_owned(),
-        ..NodeInfo::new(A, "n1", SocketAddr::from(([127, 0, 0, 1], 7400)))
-    }
-}
-
-fn founding_list() -> FoundingList {
-    let addr = SocketAddr::from(([0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2_u8], 1));
-    let other = NodeInfo::new(B, "", addr);
-    FoundingList { proposer: A, cluster: CLUSTER, partitions: 8, degree: 3, founders: vec![info(), other] }
-}
-
-const FOUNDING_LIST: &str = "aa*16 cc*16 0008 03 02 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' bb*16 00 06 2001 00*13 02 0001 00 00";
-
-fn map() -> PartitionMap {
-    let partitions = (1..)
-        .zip(even_partitions(2))
-        .map(|(group, (first, last))| Partition {
-            group: GroupId(group),
-            view: VIEW,
-            first,
-            last,
-            replicas: vec![A],
-        })
-        .collect();
-    PartitionMap {
-        cluster: CLUSTER,
-        history: HistoryId(0),
-        epoch: Epoch(1),
-        degree: 3,
-        directory: GroupView { view: VIEW, replicas: vec![A] },
-        nodes: vec![NodeRecord { info: info(), state: NodeState::Up }],
-        partitions,
-    }
-}
-
-const MAP: &str = "cc*16 00 01 03 02 01 aa*16 01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 02 01 02 0000 1fff 01 aa*16 02 02 2000 3fff 01 aa*16";
-
-/// As many nodes and groups as a map may have.
-pub(super) fn full_map() -> PartitionMap {
-    let node = |number: usize| NodeId((number as u128).to_be_bytes());
-    let nodes = (0..NODES_LIMIT)
-        .map(|number| NodeRecord {
-            info: NodeInfo {
-                node: node(number),
-                name: "n".repeat(NAME_LIMIT),
-                addr: SocketAddr::from(([9; 16], 7400)),
-                zone: "z".repeat(NAME_LIMIT),
-                host: "h".repeat(NAME_LIMIT),
-            },
-            state: NodeState::Down,
-        })
-        .collect();
-    let partitions = (1..)
-        .zip(even_partitions(GROUPS_LIMIT as u32))
-        .map(|(group, (first, last))| Partition {
-            group: GroupId(group),
-            view: VIEW,
-            first,
-            last,
-            replicas: (0..REPLICAS_LIMIT).map(node).collect(),
-        })
-        .collect();
-    let directory = GroupView { view: VIEW, replicas: (0..REPLICAS_LIMIT).map(node).collect() };
-    PartitionMap {
-        cluster: CLUSTER,
-        history: HistoryId(0),
-        epoch: Epoch(1),
-        degree: 3,
-        directory,
-        nodes,
-        partitions,
-    }
-}
-
-fn directories() -> Vec<(DirectoryMessage, String)> {
-    use DirectoryMessage::*;
-    let list = ListId(0x1112_1314_1516_1718);
-    let testify = |testimony, founded| Testify { list, subject: B, testimony, founded };
-    let introduce = |standing, cluster, succeeds| Introduce {
-        info: info(),
-        standing,
-        cluster,
-        founders_hash: 0x2122_2324_2526_2728,
-        succeeds,
-    };
-    vec![
-        (
-            introduce(Standing::Founding, None, vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 01 00 2122232425262728 00".to_owned(),
-        ),
-        (
-            introduce(Standing::Member, Some(CLUSTER), vec![B]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 01 cc*16 2122232425262728 01 bb*16"
-                .to_owned(),
-        ),
-        (
-            introduce(Standing::Standby, Some(CLUSTER), vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 03 01 cc*16 2122232425262728 00".to_owned(),
-        ),
-        (Propose(founding_list()), format!("02 {FOUNDING_LIST}")),
-        (Grant { list }, "03 1112131415161718".to_owned()),
-        (Refuse { list }, "04 1112131415161718".to_owned()),
-        (Founded(founding_list()), format!("05 {FOUNDING_LIST}")),
-        (Query { list, subject: B, proposer: A }, "06 1112131415161718 bb*16 aa*16".to_owned()),
-        (
-            testify(Testimony::Founded, Some(founding_list())),
-            format!("07 1112131415161718 bb*16 01 01 {FOUNDING_LIST}"),
-        ),
-        (testify(Testimony::Granted, None), "07 1112131415161718 bb*16 02 00".to_owned()),
-        (testify(Testimony::Counting, None), "07 1112131415161718 bb*16 03 00".to_owned()),
-        (testify(Testimony::Dead, None), "07 1112131415161718 bb*16 04 00".to_owned()),
-        (testify(Testimony::Unknown, None), "07 1112131415161718 bb*16 05 00".to_owned()),
-        (MapPull { held: Epoch(3) }, "08 03".to_owned()),
-        (Map(map()), format!("09 {MAP}")),
-    ]
-}
-
 fn commands() -> Vec<(Command, &'static str)> {
     let write = |write| Command::Write { session: SESSION, seq: 70, ack_below: 6, write };
     let (key, value) = (text("key"), text("v"));
@@ -366,110 +248,6 @@ fn outcomes() -> Vec<(Outcome, &'static str)> {
         (Outcome::Refused(Refusal::Malformed), "08 0a"),
     ]
 }
-
-fn report() -> ReplicaReport {
-    ReplicaReport {
-        group: GROUP,
-        view: VIEW,
-        leader: Some(BALLOT),
-        live: 2,
-        len: LogIndex(3),
-        decided: LogIndex(2),
-        applied: LogIndex(1),
-        keys: 4,
-        bytes: 5,
-        sessions: 6,
-    }
-}
-
-const REPORT: &str = "05 02 01 412c 07 aa*16 02 03 02 01 04 05 06";
-
-fn events() -> (Vec<ClusterEvent>, String) {
-    use ClusterEvent::*;
-    let node = B;
-    let events = [
-        (Alive { info: info() }, "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1'"),
-        (Suspect { node }, "02 bb*16"),
-        (Restore { node }, "03 bb*16"),
-        (Dead { node }, "04 bb*16"),
-        (Left { node }, "05 bb*16"),
-        (Decided { node, state: NodeState::Joining }, "06 bb*16 01"),
-        (Decided { node, state: NodeState::Up }, "06 bb*16 02"),
-        (Decided { node, state: NodeState::Suspect }, "06 bb*16 03"),
-        (Decided { node, state: NodeState::Down }, "06 bb*16 04"),
-        (Decided { node, state: NodeState::Draining }, "06 bb*16 05"),
-        (Decided { node, state: NodeState::Gone }, "06 bb*16 06"),
-        (Leader { group: GROUP, leader: Some(BALLOT) }, "07 05 01 412c 07 aa*16"),
-        (Leader { group: GROUP, leader: None }, "07 05 00"),
-        (View { group: GROUP, view: VIEW }, "08 05 02"),
-        (Coordinator { leader: BALLOT }, "09 412c 07 aa*16"),
-        (Map { epoch: Epoch(2) }, "0a 02"),
-        (Conflict("no".to_owned()), "0b 02 'no'"),
-    ];
-    let (events, bytes): (Vec<_>, Vec<_>) = events.into_iter().unzip();
-    (events, bytes.iter().map(|event| format!("404d 43e8 {event} ")).collect())
-}
-
-fn status() -> Status {
-    let node = NodeStatus {
-        node: Some(A),
-        name: "n1".to_owned(),
-        addr: info().addr,
-        up: true,
-        standing: Some(Standing::Member),
-        state: Some(NodeState::Draining),
-        member: Some(crate::message::membership::MemberState::Suspect),
-        reported: true,
-        zone: "z".to_owned(),
-        host: "h1".to_owned(),
-        rtt_us: 250,
-        loss_ppm: 10,
-    };
-    let unknown = NodeStatus {
-        node: None,
-        name: String::new(),
-        up: false,
-        standing: None,
-        state: None,
-        member: None,
-        reported: false,
-        zone: String::new(),
-        host: String::new(),
-        ..node.clone()
-    };
-    let group = GroupStatus {
-        group: GROUP,
-        slots: Some(SlotRange { first: Slot(0), last: Slot(0x1fff) }),
-        view: VIEW,
-        leader: Some(BALLOT),
-        replicas: vec![
-            ReplicaStatus { node: A, report: Some(report()) },
-            ReplicaStatus { node: B, report: None },
-        ],
-    };
-    Status {
-        node: A,
-        name: "n1".to_owned(),
-        version: "0.1.0".to_owned(),
-        standing: Standing::Member,
-        waits_for: "n2".to_owned(),
-        cluster: Some(CLUSTER),
-        history: HistoryId(0),
-        epoch: Epoch(1),
-        degree: 3,
-        coordinator: Some(BALLOT),
-        founders: vec!["h1:1".to_owned()],
-        nodes: vec![node, unknown],
-        groups: vec![group],
-        counters: vec![("in".to_owned(), 3)],
-    }
-}
-
-const STATUS: &str = "aa*16 02 'n1' 05 '0.1.0' 02 02 'n2' 01 cc*16 00 01 03 01 412c 07 aa*16 01 04 'h1:1' \
-    02 01 aa*16 02 'n1' 04 7f000001 1ce8 01 01 02 01 05 01 02 01 01 'z' 02 'h1' 40fa 0a \
-    00 00 04 7f000001 1ce8 00 00 00 00 00 00 00 40fa 0a \
-    01 05 01 0000 1fff 02 01 412c 07 aa*16 02 aa*16 01 05 02 01 412c 07 aa*16 02 03 02 01 04 05 06 bb*16 00 \
-    01 02 'in' 03";
 
 fn servers() -> Vec<(ServerMessage, String)> {
     let hint = |leader| Some(RouteHint { epoch: Epoch(2), group: GROUP, leader });

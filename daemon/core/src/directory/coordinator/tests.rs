@@ -1,18 +1,10 @@
 use std::net::SocketAddr;
 
-use haystack_wire::ids::ClusterId;
-use haystack_wire::message::directory::FoundingList;
-
-use super::super::placement::founding_map;
+use super::super::fixture::{founded, info};
 use super::*;
 
 const HOLD_DOWN: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(200);
-
-fn info(number: u8) -> NodeInfo {
-    let addr = SocketAddr::from(([10, 0, 0, number], 7400));
-    NodeInfo::new(NodeId([number; 16]), &format!("n{number}"), addr)
-}
 
 /// A coordinator in office whose commands are applied at once.
 struct Office {
@@ -27,19 +19,10 @@ struct Office {
 
 impl Office {
     fn new() -> Self {
-        let list = FoundingList {
-            proposer: NodeId([1; 16]),
-            cluster: ClusterId([9; 16]),
-            partitions: 4,
-            degree: 3,
-            founders: (1..=3).map(info).collect(),
-        };
-        let mut directory = DirectoryMachine::default();
-        directory.apply(&DirectoryCommand::Found(founding_map(&list)).to_bytes());
         let mut office = Self {
             now: Instant::ZERO,
             coordinator: Coordinator::new(HOLD_DOWN),
-            directory,
+            directory: founded(),
             sightings: BTreeMap::new(),
             proposed: Vec::new(),
             decides: true,

@@ -1,28 +1,9 @@
 use std::net::SocketAddr;
 
 use haystack_wire::ids::ClusterId;
-use haystack_wire::message::directory::FoundingList;
 
-use super::super::placement::founding_map;
+use super::super::fixture::{founded, info};
 use super::*;
-
-fn info(number: u8) -> NodeInfo {
-    let addr = SocketAddr::from(([10, 0, 0, number], 7400));
-    NodeInfo::new(NodeId([number; 16]), &format!("n{number}"), addr)
-}
-
-fn founded() -> DirectoryMachine {
-    let list = FoundingList {
-        proposer: NodeId([1; 16]),
-        cluster: ClusterId([9; 16]),
-        partitions: 4,
-        degree: 3,
-        founders: (1..=3).map(info).collect(),
-    };
-    let mut machine = DirectoryMachine::default();
-    assert!(machine.apply(&DirectoryCommand::Found(founding_map(&list)).to_bytes()));
-    machine
-}
 
 fn apply(machine: &mut DirectoryMachine, command: DirectoryCommand) -> bool {
     let before = machine.clone();

@@ -1,23 +1,11 @@
 //! What a failure detector counts.
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counters of one detector, from its start. They only grow.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Stats {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl Stats {
-            /// The counters by name, in a fixed order.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
-            }
-        }
-    };
-}
+use crate::stats::counters;
 
 counters! {
+    /// Counters of one detector, from its start.
+    pub struct Stats;
+
     /// Heartbeats sent.
     beats_sent,
     /// Heartbeats taken.

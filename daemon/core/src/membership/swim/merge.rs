@@ -321,17 +321,21 @@ impl Swim {
         }
         let until = now + self.timing.tombstone;
         let tombstone = Tombstone { boot: whom.boot, incarnation: whom.incarnation, until, proven };
-        if let Some((_, live, flights)) = known {
-            self.calm(node);
-            self.drop_flights(flights);
-            self.table.bury(node, tombstone);
+        let met = known.is_some();
+        let live = known.as_ref().is_some_and(|(_, live, _)| *live);
+        self.calm(node);
+        self.drop_flights(known.map(|(.., flights)| flights).unwrap_or_default());
+        self.table.bury(node, tombstone);
+        // Who has not met it may be the one that decides about it, or the only one that hears its farewell. What is
+        // proven of one that nobody met, the directory tells everybody.
+        if met || !proven {
             self.spread(now, Update::Left { whom });
-            if live || !proven {
-                self.outputs.push_back(Output::Left(node));
-            }
+        }
+        if live || !proven {
+            self.outputs.push_back(Output::Left(node));
+        }
+        if met {
             self.if_alone(now);
-        } else {
-            self.table.bury(node, tombstone);
         }
     }
 

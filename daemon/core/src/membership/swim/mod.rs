@@ -168,8 +168,12 @@ impl Swim {
             GossipBody::Join { .. } => gossip.encoded_len(),
             _ => 0,
         };
+        let stranger = self.table.get(from).is_none() && Self::may_be_invited(&gossip);
         for update in gossip.updates {
             self.learn(now, from, update);
+        }
+        if stranger {
+            self.invite(from, from_addr);
         }
         self.on_body(now, from, from_addr, gossip.body, question);
     }
@@ -183,7 +187,7 @@ impl Swim {
         question: usize,
     ) {
         match body {
-            GossipBody::Ping { sequence, target } => self.on_ping(from, from_addr, sequence, target),
+            GossipBody::Ping { sequence, target } => self.on_ping(now, from, from_addr, sequence, target),
             GossipBody::Ack { sequence, of } => self.on_ack(now, from, sequence, of),
             GossipBody::PingReq { sequence, target, addr } => {
                 self.on_ping_req(now, from, from_addr, sequence, target, addr);
@@ -251,6 +255,11 @@ impl Swim {
     /// A member other than this node, if it is not known to have left.
     pub fn get(&self, node: NodeId) -> Option<&Member> {
         self.table.get(node).map(|record| &record.member)
+    }
+
+    /// Whether a process left, or is proven to have ended, not long ago.
+    pub fn has_ended(&self, node: NodeId) -> bool {
+        self.table.tombstone(node).is_some()
     }
 
     /// Live members, this node and suspects among them.
@@ -409,11 +418,9 @@ impl Swim {
     /// To a member at its own address, with what else there is to say.
     fn tell(&mut self, node: NodeId, body: GossipBody, updates: Vec<Update>, reliable: bool) {
         let Some(record) = self.table.get(node) else { return };
-        let (to, live) = (record.member.addr, record.live());
+        let (to, state) = (record.member.addr, record.member.state);
         let mut gossip = self.compose(body, updates);
-        if live {
-            self.load(&mut gossip);
-        }
+        self.load(&mut gossip, state);
         self.send(to, Some(node), gossip, reliable);
     }
 
@@ -421,15 +428,26 @@ impl Swim {
         Gossip { cluster: Some(self.cluster), from: self.me.node, beacon: self.beacon, body, updates }
     }
 
-    /// Puts as many news on the back of `gossip` as fit.
-    fn load(&mut self, gossip: &mut Gossip) {
-        if self.queue.is_empty() {
+    /// To one that is no member, or not there: without the word of the directory, which has any length, so that no
+    /// answer is longer than its question.
+    fn send_stranger(&mut self, to: SocketAddr, node: NodeId, body: GossipBody, updates: Vec<Update>) {
+        let beacon = Beacon::default();
+        let gossip = Gossip { cluster: Some(self.cluster), from: self.me.node, beacon, body, updates };
+        self.send(to, Some(node), gossip, false);
+    }
+
+    /// Puts as many news on the back of `gossip` as fit, to one that is in this `state`.
+    fn load(&mut self, gossip: &mut Gossip, state: MemberState) {
+        if self.queue.is_empty() || state >= MemberState::Dead {
             return;
         }
         let room = GOSSIP_LIMIT.saturating_sub(gossip.encoded_len());
         // From 64 on, their count takes a second byte.
         let count = (UPDATES_LIMIT - 1).saturating_sub(gossip.updates.len());
-        self.queue.take(room, count, self.timing.sends_among(self.table.live() + 1), &mut gossip.updates);
+        // What one is told that may have ended counts as told to nobody: among three, all the sends of an accusation
+        // would be spent on the accused.
+        let sends = (state == MemberState::Alive).then(|| self.timing.sends_among(self.live()));
+        self.queue.take(room, count, sends, &mut gossip.updates);
     }
 
     fn send(&mut self, to: SocketAddr, node: Option<NodeId>, gossip: Gossip, reliable: bool) {

@@ -5,6 +5,8 @@ use core::net::SocketAddr;
 use haystack_wire::ids::NodeId;
 use haystack_wire::message::membership::{Beacon, Gossip, Member};
 
+use crate::stats::counters;
+
 /// What is to be done or known. Each call makes a bounded number of them; they are taken out after every call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -27,7 +29,7 @@ pub enum Output {
     Suspect(NodeId),
     /// A member did not refute in time, or has a successor. It may come back.
     Dead(NodeId),
-    /// A member left, or is proven to have ended. It does not come back.
+    /// A member left, whether it was met or not, or one that lived is proven to have ended. It does not come back.
     Left(NodeId),
     /// `old`, which no longer answers, has a successor in its state directory. Follows its `Dead`.
     Succeeded {
@@ -82,23 +84,10 @@ pub enum Conflict {
     Exhausted,
 }
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// Counters of a membership. Each only grows.
-        #[derive(Clone, Copy, Debug, Default)]
-        pub(super) struct Counters {
-            $($(#[$doc])* pub(super) $name: u64,)+
-        }
-
-        impl Counters {
-            pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-                [$((concat!("swim.", stringify!($name)), self.$name),)+].into_iter()
-            }
-        }
-    };
-}
-
 counters! {
+    /// Counters of a membership.
+    pub(super) struct Counters;
+
     /// Messages received and looked at.
     received,
     /// Messages sent.
@@ -133,6 +122,8 @@ counters! {
     drop_full,
     /// Probes for others beyond their bound.
     drop_relay,
+    /// Strangers that were asked who they are.
+    invited,
     /// Answers that would have been longer than a stranger's question.
     drop_amplified,
     /// Records left out for now because too many were asked for.

@@ -144,11 +144,11 @@ impl Swim {
     /// A suspect learns from the ping itself what is said of it (Lifeguard's buddy system).
     fn ping(&mut self, target: NodeId, addr: SocketAddr, sequence: u64) {
         let known = self.table.get(target);
-        let here = known.is_some_and(|record| record.live() && record.member.addr == addr);
+        let here = known.filter(|record| record.member.addr == addr).map(|record| record.member.state);
         let updates = known.and_then(Self::accusation).into_iter().collect();
         let mut gossip = self.compose(GossipBody::Ping { sequence, target }, updates);
-        if here {
-            self.load(&mut gossip);
+        if let Some(state) = here {
+            self.load(&mut gossip, state);
         }
         self.send(addr, Some(target), gossip, false);
     }
@@ -264,22 +264,32 @@ impl Swim {
         }
     }
 
-    pub(super) fn on_ping(&mut self, from: NodeId, from_addr: SocketAddr, sequence: u64, target: NodeId) {
+    pub(super) fn on_ping(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        from_addr: SocketAddr,
+        sequence: u64,
+        target: NodeId,
+    ) {
         if target != self.me.node {
             self.counters.drop_not_me += 1;
             return;
         }
-        let known = self.table.get(from).filter(|record| record.member.addr == from_addr);
-        if known.is_none() && self.table.tombstone(from).is_some() {
-            self.remind(from, from_addr);
+        let Some(known) = self.table.get(from).filter(|record| record.member.addr == from_addr) else {
+            if self.table.tombstone(from).is_some() {
+                self.remind(from, from_addr);
+            } else {
+                self.send_stranger(from_addr, from, GossipBody::Ack { sequence, of: None }, Vec::new());
+            }
             return;
-        }
-        let live = known.is_some_and(Record::live);
-        let updates = known.and_then(Self::accusation).into_iter().collect();
+        };
+        let state = known.member.state;
+        let updates = Self::accusation(known).into_iter().collect();
+        // It names this node, so somebody knows it.
+        self.sync.note_known(now);
         let mut ack = self.compose(GossipBody::Ack { sequence, of: None }, updates);
-        if live {
-            self.load(&mut ack);
-        }
+        self.load(&mut ack, state);
         self.send(from_addr, Some(from), ack, false);
     }
 

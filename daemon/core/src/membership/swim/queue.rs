@@ -82,8 +82,9 @@ impl Queue {
         }
     }
 
-    /// As many updates as fit `room` bytes and `count`, each of which is sent at most `sends` times in all.
-    pub(super) fn take(&mut self, mut room: usize, count: usize, sends: u32, out: &mut Vec<Update>) {
+    /// As many updates as fit `room` bytes and `count`, each of which is sent at most `sends` times in all; without
+    /// `sends` it does not count.
+    pub(super) fn take(&mut self, mut room: usize, count: usize, sends: Option<u32>, out: &mut Vec<Update>) {
         let mut taken = Vec::new();
         for (turn, item) in self.turns.iter().take(LOOKS_MOST) {
             if taken.len() == count {
@@ -94,6 +95,10 @@ impl Queue {
                 taken.push(*turn);
             }
         }
+        let Some(sends) = sends else {
+            out.extend(taken.iter().filter_map(|turn| self.turns.get(turn)).map(|item| item.update.clone()));
+            return;
+        };
         for turn in taken {
             let Some(item) = self.turns.remove(&turn) else { continue };
             let (sent, stamp) = turn;

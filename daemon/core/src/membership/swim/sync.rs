@@ -12,7 +12,7 @@ use haystack_wire::message::membership::{
     UPDATES_LIMIT, Update,
 };
 
-use super::config::{PAGES_MOST, PAGES_PER_PERIOD};
+use super::config::{MEMBERS_MOST, PAGES_MOST, PAGES_PER_PERIOD};
 use super::table::{Record, part_of};
 use super::timers::Timer;
 use super::{Conflict, Swim};
@@ -75,6 +75,11 @@ impl Default for Sync {
 }
 
 impl Sync {
+    /// Somebody knows this node whom it knows too.
+    pub(super) fn note_known(&mut self, now: Instant) {
+        self.joined.get_or_insert(now);
+    }
+
     pub(super) fn settled(&self, now: Instant) -> bool {
         self.joined.is_some_and(|since| now >= since + SETTLING)
     }
@@ -176,7 +181,6 @@ impl Swim {
             }
             return;
         }
-        self.sync.joined.get_or_insert(now);
         for old in succeeds.iter().filter(|old| **old != from) {
             if *old == self.me.node {
                 self.report(Conflict::StateDirectory { old: *old, new: from });
@@ -191,8 +195,36 @@ impl Swim {
     pub(super) fn remind(&mut self, node: NodeId, addr: SocketAddr) {
         let Some(tombstone) = self.table.tombstone(node) else { return };
         let whom = Accused { node, boot: tombstone.boot, incarnation: tombstone.incarnation };
-        let gossip = self.compose(GossipBody::Delta, vec![Update::Left { whom }]);
-        self.send(addr, Some(node), gossip, false);
+        self.send_stranger(addr, node, GossipBody::Delta, vec![Update::Left { whom }]);
+    }
+
+    /// Whether the sender of `gossip` may be asked who it is, if it is no member: it sent more than that takes, and no
+    /// answer. So two that do not know each other do not ask each other for ever, nor does one whose word of itself is
+    /// not believed get a second question.
+    pub(super) fn may_be_invited(gossip: &Gossip) -> bool {
+        let introduces = |update: &Update| matches!(update, Update::Member(own) if own.node == gossip.from);
+        match &gossip.body {
+            GossipBody::Digest { .. }
+            | GossipBody::Buckets { .. }
+            | GossipBody::Entries { .. }
+            | GossipBody::PingReq { .. } => true,
+            GossipBody::Pull { nodes } => !nodes.is_empty(),
+            GossipBody::Delta => !gossip.updates.is_empty() && !gossip.updates.iter().any(introduces),
+            GossipBody::Ping { .. }
+            | GossipBody::Ack { .. }
+            | GossipBody::Nack { .. }
+            | GossipBody::Join { .. }
+            | GossipBody::Leave => false,
+        }
+    }
+
+    /// Asks a process that nobody here knows who it is, in no more bytes than it sent.
+    pub(super) fn invite(&mut self, node: NodeId, addr: SocketAddr) {
+        let unknown = self.table.get(node).is_none() && self.table.tombstone(node).is_none();
+        if unknown && self.leaving.is_none() && self.table.live() < MEMBERS_MOST {
+            self.counters.invited += 1;
+            self.send_stranger(addr, node, GossipBody::Pull { nodes: Vec::new() }, Vec::new());
+        }
     }
 
     /// Compares with a random member.
@@ -272,7 +304,7 @@ impl Swim {
     fn acquainted(&mut self, now: Instant, from: NodeId) -> bool {
         let known = self.table.get(from).is_some();
         if known {
-            self.sync.joined.get_or_insert(now);
+            self.sync.note_known(now);
         } else {
             self.counters.drop_unknown += 1;
         }
@@ -444,6 +476,11 @@ impl Swim {
     }
 
     pub(super) fn on_pull(&mut self, now: Instant, from: NodeId, nodes: &[NodeId]) {
+        if nodes.is_empty() {
+            // The asker does not know this node.
+            self.tell(from, GossipBody::Delta, vec![Update::Member(self.me.clone())], true);
+            return;
+        }
         if !self.acquainted(now, from) {
             return;
         }

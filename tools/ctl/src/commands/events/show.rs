@@ -43,7 +43,7 @@ pub(super) fn text(record: &EventRecord, time: &str, names: &BTreeMap<NodeId, St
         ClusterEvent::Map { epoch } => format!("epoch {epoch}"),
         ClusterEvent::Conflict(what) => what.clone(),
     };
-    format!("{time} {:>6} {:<11} {what}", record.number, word(&record.event))
+    format!("{time} {:>6} {:<11} {what}", record.number, record.event.name())
 }
 
 /// An event in the documented shape.
@@ -57,7 +57,7 @@ pub(super) fn json(
     object.insert("number".into(), record.number.into());
     object.insert("time".into(), time.into());
     object.insert("seen_by".into(), seen_by.into());
-    object.insert("event".into(), word(&record.event).into());
+    object.insert("event".into(), record.event.name().into());
     let node = |node: NodeId| json!({ "id": node.to_string(), "name": names.get(&node) });
     let leader = |ballot: &Ballot| json!({ "id": ballot.node.to_string(), "name": names.get(&ballot.node), "ballot": ballot.n });
     let fields = match &record.event {
@@ -97,22 +97,5 @@ pub(super) fn notice(told: &Told) -> String {
         Told::Follows { name, instead: true } => {
             format!("from here on as {name} saw it, by its own numbers:")
         }
-    }
-}
-
-/// The word for an event.
-const fn word(event: &ClusterEvent) -> &'static str {
-    match event {
-        ClusterEvent::Alive { .. } => "alive",
-        ClusterEvent::Suspect { .. } => "suspect",
-        ClusterEvent::Restore { .. } => "restore",
-        ClusterEvent::Dead { .. } => "dead",
-        ClusterEvent::Left { .. } => "left",
-        ClusterEvent::Decided { .. } => "decided",
-        ClusterEvent::Leader { .. } => "leader",
-        ClusterEvent::View { .. } => "view",
-        ClusterEvent::Coordinator { .. } => "coordinator",
-        ClusterEvent::Map { .. } => "map",
-        ClusterEvent::Conflict(_) => "conflict",
     }
 }

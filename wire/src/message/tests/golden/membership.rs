@@ -54,6 +54,7 @@ fn bodies() -> Vec<(GossipBody, String)> {
             format!("08 00*7 05 04 {entry} 01 {entry} 02 {entry} 03 {entry} 04"),
         ),
         (GossipBody::Pull { nodes: vec![A, B] }, "09 02 aa*16 bb*16".to_owned()),
+        (GossipBody::Pull { nodes: vec![] }, "09 00".to_owned()),
         (GossipBody::Delta, "0a".to_owned()),
         (GossipBody::Leave, "0b".to_owned()),
     ]

@@ -1,9 +1,11 @@
 //! Bytes and words of strangers and liars.
 
+use core::net::SocketAddr;
+
 use bytes::Bytes;
 use haystack_wire::Instant;
 use haystack_wire::codec::{Encode as _, decode_whole, encode_whole};
-use haystack_wire::ids::{Boot, NodeId};
+use haystack_wire::ids::{Ballot, Boot, Epoch, HistoryId, NodeId, ViewId};
 use haystack_wire::message::COUNTER_LIMIT;
 use haystack_wire::message::membership::{
     Accused, BUCKETS, Beacon, Gossip, GossipBody, Member, MemberState, Update,
@@ -118,7 +120,7 @@ fn floods_of_strangers_take_bounded_memory() {
         world.run(seconds(1));
         bounded(&world);
     }
-    assert!(world.counter(0, "swim.drop_full") > 0 && world.counter(0, "swim.drop_relay") > 0);
+    assert!(world.counter(0, "drop_full") > 0 && world.counter(0, "drop_relay") > 0);
     assert_eq!(world.sees(0, 2), Some(MemberState::Alive));
 }
 
@@ -135,7 +137,14 @@ fn a_stranger_gets_no_more_bytes_than_it_sent() {
         GossipBody::Buckets { hashes: vec![1; BUCKETS] },
         GossipBody::Entries { parts: u64::MAX, entries: vec![] },
         GossipBody::Pull { nodes: vec![me; 9] },
+        GossipBody::Pull { nodes: vec![] },
+        GossipBody::PingReq { sequence: 1, target: me, addr: member.addr },
+        GossipBody::Delta,
+        GossipBody::Leave,
     ];
+    let coordinator = Ballot { n: 1 << 40, priority: 9, node: me };
+    let beacon = Beacon { epoch: Epoch(1 << 50), history: HistoryId(0), view: ViewId(1 << 20), coordinator };
+    world.act(0, |swim, now| swim.set_beacon(now, beacon));
     let unknown = bodies.into_iter().map(|body| from(member.node, body, vec![]));
     let joins = [join(0), join(900)].map(|body| from(member.node, body, word.clone()));
     let outsiders =
@@ -152,6 +161,50 @@ fn a_stranger_gets_no_more_bytes_than_it_sent() {
         }
         assert!(answered <= asked, "{answered} bytes for {asked}: {gossip:?}");
     }
+}
+
+/// What the first node answers a stranger at `addr(66)`.
+fn answers(world: &mut World, gossip: Gossip) -> Vec<GossipBody> {
+    let swim = &mut world.nodes[0].swim;
+    swim.handle(world.now, addr(66), gossip);
+    let outputs = core::iter::from_fn(|| swim.poll_output());
+    let to_stranger = outputs.filter_map(|output| match output {
+        Output::Send { to, gossip, .. } if to == addr(66) => Some(gossip.body),
+        _ => None,
+    });
+    to_stranger.collect()
+}
+
+#[test]
+fn a_stranger_is_asked_who_it_is_unless_it_was_or_can_be_no_member() {
+    let mut world = World::formed(9, 3);
+    let member = stranger(&mut world, 66);
+    let whom = Accused { node: world.id(0), boot: Boot(0), incarnation: 0 };
+    let digest = || GossipBody::Digest { hash: 1 };
+    let accusation = || from(member.node, GossipBody::Delta, vec![Update::Suspect { whom, by: member.node }]);
+    let invitation = || GossipBody::Pull { nodes: vec![] };
+    assert_eq!(answers(&mut world, from(member.node, digest(), vec![])), [invitation()]);
+    assert_eq!(answers(&mut world, accusation()), [invitation()]);
+    // Two that do not know each other must not ask each other for ever, nor about a record that is not believed.
+    assert_eq!(answers(&mut world, from(member.node, invitation(), vec![])), []);
+    let nowhere = Update::Member(Member { addr: SocketAddr::from(([10, 0, 0, 9], 0)), ..member.clone() });
+    assert_eq!(answers(&mut world, from(member.node, GossipBody::Delta, vec![nowhere])), []);
+    // A farewell is the last word.
+    let left = Update::Left { whom: Accused { node: member.node, ..whom } };
+    assert_eq!(answers(&mut world, from(member.node, GossipBody::Leave, vec![left])), []);
+    assert_eq!(answers(&mut world, from(member.node, digest(), vec![])), []);
+}
+
+#[test]
+fn a_member_that_is_asked_who_it_is_says_so() {
+    let mut world = World::formed(10, 3);
+    let me = world.nodes[0].swim.me().clone();
+    let invitation = from(world.id(1), GossipBody::Pull { nodes: vec![] }, vec![]);
+    let swim = &mut world.nodes[0].swim;
+    swim.handle(world.now, addr(1), invitation);
+    let Some(Output::Send { to, gossip, .. }) = swim.poll_output() else { panic!("no answer") };
+    assert_eq!((to, gossip.updates), (addr(1), vec![Update::Member(me)]));
+    assert_eq!(swim.poll_output(), None);
 }
 
 #[test]

@@ -85,6 +85,22 @@ fn who_is_gone_stays_gone_and_learns_it() {
 }
 
 #[test]
+fn the_farewell_of_one_that_was_never_met_is_told_once() {
+    let mut world = World::formed(9, 3);
+    let whom = Accused { node: NodeId([7; 16]), boot: Boot(0), incarnation: 0 };
+    for _ in 0..2 {
+        let gossip = world.nodes[1].swim.compose(GossipBody::Delta, vec![Update::Left { whom }]);
+        world.fly(addr(1), addr(0), gossip);
+        world.run(SECOND);
+    }
+    let said: Vec<_> = world.nodes[0].said.iter().map(|(_, output)| output).collect();
+    assert_eq!(said, [&Output::Left(whom.node)]);
+    // What the directory says of one that nobody met is no news of the members.
+    world.act(0, |swim, now| swim.gone(now, NodeId([8; 16])));
+    assert_eq!(world.nodes[0].said.len(), 1);
+}
+
+#[test]
 fn tombstones_end_after_a_day() {
     let mut world = World::formed(5, 3);
     world.by_bytes = false;

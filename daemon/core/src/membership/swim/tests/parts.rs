@@ -1,7 +1,7 @@
 //! Partitions, moves, and clusters that are none of each other's business.
 
 use haystack_wire::ids::{Ballot, ClusterId, Epoch, HistoryId, ViewId};
-use haystack_wire::message::membership::{Beacon, MemberState};
+use haystack_wire::message::membership::{Beacon, GOSSIP_LIMIT, MemberState};
 
 use super::super::Output;
 use super::world::{World, addr, seconds};
@@ -66,8 +66,57 @@ fn two_clusters_with_each_others_seeds_never_merge() {
     }
     for node in 0..6 {
         assert_eq!(world.nodes[node].swim.live(), 3);
-        assert!(world.counter(node, "swim.drop_cluster") > 0);
+        assert!(world.counter(node, "drop_cluster") > 0);
     }
+}
+
+#[test]
+fn a_wish_to_join_is_no_proof_that_its_sender_knows_this_node() {
+    let mut world = World::new(11);
+    world.cuts.insert((addr(0), addr(1)));
+    for (host, seed) in [(0, 1), (1, 0)] {
+        let mut config = world.config(host);
+        config.seeds = vec![addr(seed)];
+        world.start(config);
+    }
+    assert!(world.until(seconds(2), |world| world.sees(0, 1).is_some()).is_some());
+    // From now on all depends on the one that was asked, and that nobody has answered.
+    world.act(1, |swim, now| swim.set_seeds(now, Vec::new()));
+    world.cuts.clear();
+    assert!(world.until(seconds(3), World::complete).is_some());
+}
+
+#[test]
+fn who_joined_through_one_that_forgets_it_becomes_known_to_all() {
+    for seed in 13..16 {
+        let mut world = World::formed(seed, 4);
+        // The only one that was asked tells nobody, and ends.
+        world.cuts.extend((1..4).map(|other| (addr(0), addr(other))));
+        let mut config = world.config(4);
+        config.seeds = vec![addr(0)];
+        world.start(config);
+        let knows = |world: &World| (0..4).all(|other| world.sees(4, other).is_some());
+        assert!(world.until(seconds(10), knows).is_some());
+        world.crash(0);
+        let took = world.until(seconds(60), |world| (1..4).all(|other| world.sees(other, 4).is_some()));
+        assert!(took.is_some(), "it stays invisible");
+    }
+}
+
+#[test]
+fn a_seed_that_others_found_stops_looking_for_others() {
+    let mut world = World::new(12);
+    for (host, seed) in [(0, 9), (1, 0)] {
+        let mut config = world.config(host);
+        config.seeds = vec![addr(seed)];
+        world.start(config);
+    }
+    assert!(world.until(seconds(2), World::complete).is_some());
+    world.run(seconds(3));
+    world.reset();
+    world.run(seconds(20));
+    let asked = world.nodes[0].bytes / GOSSIP_LIMIT as u64;
+    assert!(asked < 10, "{} bytes, as if it asked each second", world.nodes[0].bytes);
 }
 
 #[test]
