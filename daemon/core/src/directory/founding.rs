@@ -84,6 +84,8 @@ pub struct Founding {
     /// Where this process stands as far as it is persisted: nothing else is ever told.
     told: (Standing, Option<ClusterId>),
     seen: BTreeMap<NodeId, Seen>,
+    /// Clusters that this very process granted and was then told to give up.
+    given_up: Vec<ClusterId>,
     /// A proposal that waits until every founder was asked for an existing cluster.
     proposal: Option<FoundingList>,
     next_query: Instant,
@@ -116,6 +118,7 @@ impl Founding {
             told: told(&phase),
             phase,
             seen: BTreeMap::new(),
+            given_up: Vec::new(),
             proposal: None,
             next_query: now,
             rng,
@@ -162,6 +165,30 @@ impl Founding {
     /// Whether nothing of founding or joining is open any more.
     pub const fn is_settled(&self) -> bool {
         matches!(self.phase, Phase::Member { .. } | Phase::Standby { .. })
+    }
+
+    /// Whether this process granted the founding of `cluster` and took that back: it may have said for ever that the list
+    /// is dead, so it must have no vote, whatever the map says. Only a new process can take part.
+    pub fn gave_up(&self, cluster: ClusterId) -> bool {
+        self.given_up.contains(&cluster)
+    }
+
+    /// This process is reached at another address from now on.
+    pub fn set_addr(&mut self, addr: SocketAddr) {
+        self.me.addr = addr;
+        let (standing, cluster) = told(&self.phase);
+        self.push(Output::Announce(standing, cluster));
+    }
+
+    /// `old` lives: this process began in a copy of its state directory, and speaks for it no more.
+    pub fn disown(&mut self, old: NodeId) {
+        if old == self.me.node || !self.life.knows(old) {
+            return;
+        }
+        self.life.nodes.retain(|node| *node != old);
+        self.save();
+        let (standing, cluster) = told(&self.phase);
+        self.push(Output::Announce(standing, cluster));
     }
 
     /// The processes that ended before this one began, in the same state directory, newest first.
@@ -461,6 +488,7 @@ impl Founding {
     pub fn on_map(&mut self, map: &PartitionMap) {
         if let Phase::Standby { cluster } = self.phase
             && cluster == map.cluster
+            && !self.gave_up(cluster)
             && map.record(self.me.node).is_some_and(|record| record.state != NodeState::Gone)
         {
             self.enter(Phase::Member { cluster });

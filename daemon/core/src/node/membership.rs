@@ -78,6 +78,7 @@ impl Node {
             return;
         }
         self.config.advertise = addr;
+        self.founding.set_addr(addr);
         if let Some(swim) = &mut self.swim {
             swim.set_addr(now, addr);
         }
@@ -231,6 +232,7 @@ impl Node {
             }
             swim::Output::Alive(member) => {
                 self.tell(now, ClusterEvent::Alive { info: info(&member) });
+                self.tell_copies_again(now, member.node);
                 self.wire_up(now);
             }
             swim::Output::Changed(_) => self.wire_up(now),
@@ -238,19 +240,8 @@ impl Node {
             swim::Output::Suspect(_) => {}
             swim::Output::Dead(node) => {
                 self.tell(now, ClusterEvent::Dead { node });
-                // It did answer when its successor came; now that it does not, the testimony stands.
-                let testified = self
-                    .conflicts
-                    .keys()
-                    .any(|conflict| matches!(conflict, Conflict::StateDirectory { old, .. } if *old == node));
                 self.forget_conflicts_of(node);
-                if testified {
-                    self.note_proven_end(now, node);
-                } else if let Some(by) = self.founding.successor_of(node)
-                    && let Some(swim) = &mut self.swim
-                {
-                    swim.succeeded(now, by, &[node]);
-                }
+                self.ask_silent_predecessors(now);
             }
             swim::Output::Left(node) => {
                 self.tell(now, ClusterEvent::Left { node });
@@ -258,10 +249,7 @@ impl Node {
                 self.note_end(node);
                 self.wire_up(now);
             }
-            swim::Output::Succeeded { old, by } => {
-                info!(self.log, "a process has a successor"; "peer" => old.short(), "successor" => by.short());
-                self.note_proven_end(now, old);
-            }
+            swim::Output::Succeeded { old, by } => self.on_succeeded(now, old, by),
             swim::Output::Beacon { beacon, from } => self.on_beacon(now, beacon, Some(from)),
             swim::Output::Conflict(conflict) => self.on_conflict(now, conflict),
         }
@@ -286,9 +274,13 @@ impl Node {
 
     /// For the coordinator, whoever that will be.
     fn note_end(&mut self, node: NodeId) {
-        if self.ended.len() < NODES_LIMIT {
-            self.ended.insert(node);
+        if self.ended.len() >= NODES_LIMIT {
+            // Those whom the directory does not know may never have been admitted.
+            let known = |node: &NodeId| self.map.as_ref().is_some_and(|map| map.record(*node).is_some());
+            let Some(unknown) = self.ended.iter().find(|node| !known(node)).copied() else { return };
+            self.ended.remove(&unknown);
         }
+        self.ended.insert(node);
     }
 
     /// A process does not answer, and its successor has testified: that is more than a suspicion, and everybody is to
@@ -301,7 +293,7 @@ impl Node {
     }
 
     /// A process has ended: what only one of two can have is the other's.
-    fn forget_conflicts_of(&mut self, ended: NodeId) {
+    pub(super) fn forget_conflicts_of(&mut self, ended: NodeId) {
         self.conflicts.retain(|conflict, _| match conflict {
             Conflict::Name { first, second, .. } => *first != ended && *second != ended,
             Conflict::StateDirectory { old, new } => *old != ended && *new != ended,
@@ -309,7 +301,12 @@ impl Node {
         });
     }
 
-    fn on_conflict(&mut self, now: Instant, conflict: Conflict) {
+    pub(super) fn on_conflict(&mut self, now: Instant, conflict: Conflict) {
+        if let Conflict::StateDirectory { old, new } = conflict
+            && new == self.id()
+        {
+            self.founding.disown(old);
+        }
         let name = |node: NodeId| {
             let member = self.swim.as_ref().and_then(|swim| swim.get(node));
             member.map_or_else(|| node.short(), |member| format!("{} at {}", member.name, member.addr))
@@ -453,7 +450,11 @@ impl Node {
                 self.ended.remove(&node);
             }
         }
-        self.ended.retain(|node| state(map, *node).is_some());
+        // Who ended before its admission was applied is not in the map yet.
+        let swim = self.swim.as_ref();
+        self.ended.retain(|node| {
+            state(map, *node).is_some() || swim.is_some_and(|swim| swim.remembers_end_of(*node))
+        });
         self.tell(now, ClusterEvent::Map { epoch: map.epoch });
     }
 

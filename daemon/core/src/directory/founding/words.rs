@@ -9,6 +9,11 @@ impl Founding {
     pub fn waits_for(&self) -> String {
         match &self.phase {
             Phase::Member { .. } => String::new(),
+            Phase::Standby { cluster } if self.gave_up(*cluster) => format!(
+                "standby: this process was told to give up the founding of cluster {} and so has no vote, but that was \
+                 founded with it. Restart this daemon: it joins as a new process",
+                cluster.short()
+            ),
             Phase::Standby { cluster } if self.members_in_sight(*cluster) > 0 => format!(
                 "joining: cluster {} is found, and its coordinator has not admitted this daemon yet",
                 cluster.short()

@@ -15,7 +15,7 @@ use haystack_wire::message::membership::{
 use super::config::{PAGES_MOST, PAGES_PER_PERIOD};
 use super::table::{Record, part_of};
 use super::timers::Timer;
-use super::{Conflict, Swim};
+use super::Swim;
 
 /// Seeds that are asked at once.
 const SEEDS_AT_ONCE: usize = 3;
@@ -177,13 +177,7 @@ impl Swim {
             return;
         }
         self.sync.joined.get_or_insert(now);
-        for old in succeeds.iter().filter(|old| **old != from) {
-            if *old == self.me.node {
-                self.report(Conflict::StateDirectory { old: *old, new: from });
-            } else {
-                self.probe_predecessor(now, *old, from);
-            }
-        }
+        self.succeeded(now, from, succeeds);
         self.answer_join(from_addr, from, question);
     }
 
