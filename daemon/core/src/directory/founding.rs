@@ -180,6 +180,24 @@ impl Founding {
         self.push(Output::Announce(standing, cluster));
     }
 
+    /// The founders have these addresses from now on. Takes them up only while nothing is granted or proposed; tells
+    /// whether it did.
+    pub fn set_founders(&mut self, now: Instant, founders: &[SocketAddr]) -> bool {
+        let distinct: BTreeSet<_> = founders.iter().collect();
+        let sound = distinct.len() == self.config.founders.len() && distinct.contains(&self.me.addr);
+        if self.phase != Phase::Seeking || self.proposal.is_some() || !sound {
+            return false;
+        }
+        if self.config.founders != founders {
+            self.config.founders = founders.to_vec();
+            self.founders_hash = founders_hash(founders);
+            let (standing, cluster) = told(&self.phase);
+            self.push(Output::Announce(standing, cluster));
+            self.reconsider(now);
+        }
+        true
+    }
+
     /// `old` lives: this process began in a copy of its state directory, and speaks for it no more.
     pub fn disown(&mut self, old: NodeId) {
         if old == self.me.node || !self.life.knows(old) {

@@ -57,8 +57,8 @@ impl Node {
 
     /// The names of seeds and founders were resolved again. None at all is the silence of a name server, and no news.
     pub fn set_seeds(&mut self, now: Instant, founders: Vec<SocketAddr>, seeds: Vec<SocketAddr>) {
-        if self.config.founders.len() == founders.len() && !founders.is_empty() && self.founding.is_settled()
-        {
+        let whole = self.config.founders.len() == founders.len() && !founders.is_empty();
+        if whole && (self.founding.is_settled() || self.founding.set_founders(now, &founders)) {
             self.config.founders = founders;
         }
         if !seeds.is_empty() {
@@ -87,9 +87,7 @@ impl Node {
 
     /// Whether names should be resolved again, because this node hears nobody.
     pub fn wants_seeds(&self) -> bool {
-        self.swim
-            .as_ref()
-            .map_or(!self.config.seeds.is_empty() || self.config.founders.is_empty(), Swim::wants_seeds)
+        self.swim.as_ref().is_none_or(Swim::wants_seeds)
     }
 
     fn seeds(&self) -> Vec<SocketAddr> {
@@ -273,7 +271,7 @@ impl Node {
     }
 
     /// For the coordinator, whoever that will be.
-    fn note_end(&mut self, node: NodeId) {
+    pub(super) fn note_end(&mut self, node: NodeId) {
         if self.ended.len() >= NODES_LIMIT {
             // Those whom the directory does not know may never have been admitted.
             let known = |node: &NodeId| self.map.as_ref().is_some_and(|map| map.record(*node).is_some());

@@ -3,12 +3,13 @@
 use haystack_wire::ids::Boot;
 use haystack_wire::keys::Rights;
 use haystack_wire::message::admin::{AdminReply, AdminRequest};
-use haystack_wire::message::directory::NodeState;
+use haystack_wire::message::directory::{DirectoryMessage, NodeState};
 use haystack_wire::message::membership::MemberState;
 
 use super::*;
 use crate::directory::life::Life;
 
+mod endings;
 mod succession;
 
 const TURN: Duration = Duration::from_millis(10);
@@ -40,7 +41,13 @@ impl World {
 
     /// The first `count` of `all` founders.
     fn founders(count: usize, all: usize, partitions: u32) -> Self {
-        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new(), links_only: None, cuts: BTreeSet::new() };
+        let mut world = Self {
+            now: Instant::ZERO,
+            nodes: Vec::new(),
+            events: Vec::new(),
+            links_only: None,
+            cuts: BTreeSet::new(),
+        };
         for at in 0..count {
             let mut config = Config::new(&format!("n{at}"), addr(at), (0..all).map(addr).collect());
             config.partitions = partitions;
@@ -125,7 +132,8 @@ impl World {
 
     /// Nobody hears a node, and it hears nobody; or they do again.
     fn cut_off(&mut self, at: usize, cut: bool) {
-        self.cuts = (0..self.nodes.len()).filter(|_| cut).map(|other| (at.min(other), at.max(other))).collect();
+        self.cuts =
+            (0..self.nodes.len()).filter(|_| cut).map(|other| (at.min(other), at.max(other))).collect();
     }
 
     /// What the table of the directory says of a process.

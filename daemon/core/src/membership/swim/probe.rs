@@ -7,10 +7,10 @@ use haystack_wire::Instant;
 use haystack_wire::ids::NodeId;
 use haystack_wire::message::membership::{GossipBody, MemberState, Update};
 
+use super::Swim;
 use super::config::RELAYS_MOST;
 use super::table::Record;
 use super::timers::Timer;
-use super::Swim;
 
 /// Low bits of a sequence number that tell the tries of one probe apart, so that an answer measures its own.
 const TRY_BITS: u32 = 2;
@@ -86,7 +86,14 @@ impl Swim {
         self.launch(now, target, addr, wait, purpose);
     }
 
-    pub(super) fn launch(&mut self, now: Instant, target: NodeId, addr: SocketAddr, wait: Duration, purpose: Purpose) {
+    pub(super) fn launch(
+        &mut self,
+        now: Instant,
+        target: NodeId,
+        addr: SocketAddr,
+        wait: Duration,
+        purpose: Purpose,
+    ) {
         let id = self.next_flight;
         self.next_flight += 1;
         if !matches!(purpose, Purpose::Relay { .. })
@@ -180,7 +187,8 @@ impl Swim {
         // Helpers have two tries, over paths of their own; at full speed the period's rest is theirs.
         let due = (begun + self.timing.period * (self.health + 1)).max(now + 3 * wait);
         if let Some(flight) = self.flights.get_mut(&id) {
-            if let Purpose::Probe { helpers, .. } | Purpose::Succession { helpers, .. } = &mut flight.purpose {
+            if let Purpose::Probe { helpers, .. } | Purpose::Succession { helpers, .. } = &mut flight.purpose
+            {
                 *helpers = chosen;
             }
             flight.due = due;

@@ -86,7 +86,13 @@ impl Swim {
         self.successions += 1;
         // Long enough for a living one to be heard on its link, whatever is lost: who is silent is given up for good.
         let wait = self.timing.try_ceiling * (self.health + 1);
-        self.launch(now, target, addr, wait, Purpose::Succession { by, helpers: Vec::new(), nacks: Vec::new() });
+        self.launch(
+            now,
+            target,
+            addr,
+            wait,
+            Purpose::Succession { by, helpers: Vec::new(), nacks: Vec::new() },
+        );
     }
 
     /// A predecessor has not answered this node. If there are others, most of those that were asked must say the same:

@@ -12,10 +12,10 @@ use haystack_wire::message::membership::{
     UPDATES_LIMIT, Update,
 };
 
+use super::Swim;
 use super::config::{PAGES_MOST, PAGES_PER_PERIOD};
 use super::table::{Record, part_of};
 use super::timers::Timer;
-use super::Swim;
 
 /// Seeds that are asked at once.
 const SEEDS_AT_ONCE: usize = 3;
