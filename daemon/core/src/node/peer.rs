@@ -11,7 +11,6 @@ use haystack_wire::keys::{Rights, Role};
 use haystack_wire::link::LinkId;
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::directory::{DirectoryMessage, Standing};
-use slog::info;
 
 use super::timers::Source;
 use super::{FIRST_MAP_PULL_PERIOD, MAP_PULL_PERIOD, Node, SIGN_OF_LIFE_PERIOD};
