@@ -27,6 +27,8 @@ use crate::config::Config;
 const QUERY_PERIOD: Duration = Duration::from_millis(500);
 /// Peers that introduced themselves and are remembered (bounds memory against a flood of strangers).
 const SEEN_LIMIT: usize = 1024;
+/// So long a granted list may wait before that is worth a warning (judgement: far above what a founding takes).
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where this process stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ struct Seen {
     standing: Standing,
     cluster: Option<ClusterId>,
     founders_hash: u64,
+    /// How many partitions, and replicas of each, it would found.
+    terms: (u32, u32),
     /// The processes that ended before it began: what they said may still be on its way.
     succeeds: Vec<NodeId>,
     /// Whether it is linked and answers.
@@ -89,6 +93,8 @@ pub struct Founding {
     /// A proposal that waits until every founder was asked for an existing cluster.
     proposal: Option<FoundingList>,
     next_query: Instant,
+    /// Since when this process waits for what becomes of a list that it granted, and whether that is long.
+    granted: (Instant, bool),
     rng: Rng,
     lsn: u64,
     persisted: u64,
@@ -121,6 +127,7 @@ impl Founding {
             given_up: Vec::new(),
             proposal: None,
             next_query: now,
+            granted: (now, false),
             rng,
             lsn: 0,
             persisted: 0,
@@ -148,6 +155,8 @@ impl Founding {
             standing: self.told.0,
             cluster: self.told.1,
             founders_hash: self.founders_hash,
+            partitions: self.config.partitions,
+            degree: self.config.replicas,
             succeeds: self.life.predecessors().collect(),
         }
     }
@@ -165,6 +174,11 @@ impl Founding {
     /// Whether nothing of founding or joining is open any more.
     pub const fn is_settled(&self) -> bool {
         matches!(self.phase, Phase::Member { .. } | Phase::Standby { .. })
+    }
+
+    /// Whether there is anything here that [`abandon`](Self::abandon) gives up.
+    pub const fn has_old_data(&self) -> bool {
+        matches!(self.phase, Phase::Granted { .. } | Phase::Standby { .. })
     }
 
     /// Whether this process granted the founding of `cluster` and took that back: it may have said for ever that the list
@@ -270,7 +284,16 @@ impl Founding {
 
     /// A peer has introduced itself over a link from `at`.
     pub fn on_introduce(&mut self, now: Instant, from: NodeId, at: SocketAddr, message: &DirectoryMessage) {
-        let DirectoryMessage::Introduce { info, standing, cluster, founders_hash, succeeds } = message else {
+        let DirectoryMessage::Introduce {
+            info,
+            standing,
+            cluster,
+            founders_hash,
+            partitions,
+            degree,
+            succeeds,
+        } = message
+        else {
             return;
         };
         if info.node != from || from == self.me.node {
@@ -297,6 +320,7 @@ impl Founding {
             standing: *standing,
             cluster: *cluster,
             founders_hash: *founders_hash,
+            terms: (*partitions, *degree),
             succeeds: succeeds.clone(),
             up: true,
         };
@@ -349,13 +373,21 @@ impl Founding {
         }
     }
 
+    /// How many partitions, and replicas of each, this process would found.
+    const fn terms(&self) -> (u32, u32) {
+        (self.config.partitions, self.config.replicas)
+    }
+
     fn all_founders_ready(&self) -> bool {
         // A daemon without founders only joins.
         !self.config.founders.is_empty()
             && self.namesake().is_none()
             && self.config.founders.iter().filter(|addr| **addr != self.me.addr).all(|addr| {
                 self.seen_at(*addr).is_some_and(|seen| {
-                    seen.up && seen.standing == Standing::Founding && seen.founders_hash == self.founders_hash
+                    seen.up
+                        && seen.standing == Standing::Founding
+                        && seen.founders_hash == self.founders_hash
+                        && seen.terms == self.terms()
                 })
             })
     }
@@ -429,6 +461,7 @@ impl Founding {
     fn on_propose(&mut self, now: Instant, from: NodeId, list: FoundingList) {
         let id = list_id(&list);
         let sound = list.proposer == from
+            && (list.partitions, list.degree) == self.terms()
             && list.founders.iter().map(|founder| founder.node).min() == Some(from)
             && list.founders.iter().any(|founder| founder.node == self.me.node)
             && founders_hash(&list.founders.iter().map(|founder| founder.addr).collect::<Vec<_>>())
@@ -465,6 +498,7 @@ impl Founding {
         self.save();
         self.send(list.proposer, DirectoryMessage::Grant { list: id });
         self.next_query = now + QUERY_PERIOD;
+        self.granted = (now, false);
         self.enter(Phase::Granted { list });
     }
 
@@ -519,6 +553,7 @@ impl Founding {
             return;
         }
         self.next_query = now + QUERY_PERIOD;
+        self.granted.1 = now.saturating_since(self.granted.0) >= PATIENCE;
         match &self.phase {
             Phase::Granted { list } => {
                 let (id, proposer) = (list_id(list), list.proposer);

@@ -299,16 +299,24 @@ impl Node {
         });
     }
 
+    /// A process by name, id and address, as far as they are known.
+    fn called(&self, node: NodeId) -> String {
+        let member = self.members().find(|member| member.node == node).map(info);
+        let recorded =
+            || self.map.as_ref().and_then(|map| map.record(node)).map(|record| record.info.clone());
+        match member.or_else(recorded) {
+            Some(info) => format!("{} ({}) at {}", info.name, node.short(), info.addr),
+            None => format!("a process ({})", node.short()),
+        }
+    }
+
     pub(super) fn on_conflict(&mut self, now: Instant, conflict: Conflict) {
         if let Conflict::StateDirectory { old, new } = conflict
             && new == self.id()
         {
             self.founding.disown(old);
         }
-        let name = |node: NodeId| {
-            let member = self.swim.as_ref().and_then(|swim| swim.get(node));
-            member.map_or_else(|| node.short(), |member| format!("{} at {}", member.name, member.addr))
-        };
+        let name = |node: NodeId| self.called(node);
         let word = match &conflict {
             Conflict::Name { name: taken, first, second } => format!(
                 "two daemons are called `{taken}`: {} and {}. Give one of them another name",

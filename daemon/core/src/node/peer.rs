@@ -12,6 +12,8 @@ use haystack_wire::link::LinkId;
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::directory::{DirectoryMessage, Standing};
 
+use slog::warn;
+
 use super::timers::Source;
 use super::{FIRST_MAP_PULL_PERIOD, MAP_PULL_PERIOD, Node, SIGN_OF_LIFE_PERIOD};
 use crate::group::Origin;
@@ -89,6 +91,9 @@ impl Node {
             DirectoryMessage::Introduce { ref succeeds, standing, cluster, .. } => {
                 if let Some(remote) = self.endpoint.remote(link) {
                     self.founding.on_introduce(now, from, remote.addr, &message);
+                }
+                if let Some(why) = self.founding.differs_from(from) {
+                    warn!(self.log, "no founding together with a founder: make the configurations alike"; "why" => why);
                 }
                 self.note_succession(now, link, from, succeeds);
                 if cluster == self.founding.cluster()

@@ -11,6 +11,7 @@ use crate::directory::life::Life;
 
 mod endings;
 mod succession;
+mod words;
 
 const TURN: Duration = Duration::from_millis(10);
 

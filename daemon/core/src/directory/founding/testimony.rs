@@ -99,7 +99,7 @@ impl Founding {
     /// An administrator gives up the cluster of the life file and its data.
     ///
     /// # Errors
-    /// If there is nothing to give up or a member of the cluster answers; the error says what to do.
+    /// If a member of the cluster answers; the error says what to do.
     pub fn abandon(&mut self, now: Instant) -> Result<String, String> {
         match &self.phase {
             Phase::Member { .. } => {
