@@ -467,7 +467,12 @@ impl EventLoop {
                     let leader = leader.map(|ballot| ballot.node.short());
                     debug!(log, "leader"; "group" => group.0, "leader" => leader);
                 }
-                Event::Cluster(event) => tell_cluster(log, &event),
+                Event::Cluster(event) => {
+                    if let (ClusterEvent::Map { .. }, Some(map)) = (&event, self.parts.node.map()) {
+                        reporter.replicas(map);
+                    }
+                    tell_cluster(log, &event);
+                }
                 // Only for checkers, and never asked for here.
                 Event::Applied { .. } => {}
                 Event::Stopped { groups } => {

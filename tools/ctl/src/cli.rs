@@ -439,7 +439,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("`{text}` is no number of an event: write 0 or more, as `events` shows them"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is no number of an event: write 0 or more, as `events` shows them"))
 }
 
 fn version(text: &str) -> Result<Version, String> {

@@ -77,7 +77,9 @@ pub(super) fn founding(view: &View) -> Option<String> {
 
 fn no_cluster(view: &View) -> Option<&'static str> {
     match view.base.standing {
-        Standing::Founding if view.base.founders.is_empty() => Some("this daemon has not joined a cluster yet"),
+        Standing::Founding if view.base.founders.is_empty() => {
+            Some("this daemon has not joined a cluster yet")
+        }
         Standing::Founding => Some("the cluster is not founded yet"),
         Standing::Standby => Some("no member of the cluster answers"),
         Standing::Member if view.partitions().next().is_none() => Some("the cluster has no partitions yet"),
