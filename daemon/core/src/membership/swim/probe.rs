@@ -77,7 +77,9 @@ impl Swim {
         if self.leaving.is_some() {
             return;
         }
-        let target = self.live_predecessor().or_else(|| self.table.next_target(&mut self.rng));
+        // At most every other probe, so that the others are looked after too.
+        let predecessor = self.live_predecessor().filter(|_| self.counters.probes.is_multiple_of(2));
+        let target = predecessor.or_else(|| self.table.next_target(&mut self.rng));
         let Some(target) = target else { return };
         let Some(addr) = self.table.get(target).map(|record| record.member.addr) else { return };
         self.counters.probes += 1;
