@@ -199,7 +199,21 @@ impl fmt::Display for Resolved {
         if !names.is_empty() {
             writeln!(f, "founders = [{}] # {}", names.join(", "), addrs.join(", "))?;
             writeln!(f, "partitions = {}", node.partitions)?;
-            writeln!(f, "replicas = {}", node.replicas)?;
+            let founders = node.founder_names.len();
+            if node.replicas as usize > founders {
+                let count = if founders == 1 {
+                    "1 founder makes 1".to_owned()
+                } else {
+                    format!("{founders} founders make {founders}")
+                };
+                writeln!(
+                    f,
+                    "replicas = {} # {count}: a daemon has one replica of a partition at most",
+                    node.replicas
+                )?;
+            } else {
+                writeln!(f, "replicas = {}", node.replicas)?;
+            }
         }
         let seeds: Vec<String> = node.seed_names.iter().map(|name| quoted(name)).collect();
         if !seeds.is_empty() {

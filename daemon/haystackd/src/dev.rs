@@ -1,7 +1,9 @@
 //! `haystackd dev`: a local cluster of child processes, to try things out.
 
 mod member;
+mod outlook;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use crate::error::Failure;
 use crate::report::print;
 use crate::socket::Socket;
 use member::{Member, State};
+pub(crate) use outlook::Replicas;
 
 /// Most daemons of a local cluster (judgement: far more than there is to learn from on one host).
 const NODES_LIMIT: u16 = 16;
@@ -54,6 +57,12 @@ fn addresses(options: &Dev) -> Result<Vec<SocketAddr>, Failure> {
     if !(1..=NODES_LIMIT).contains(&count) {
         return Err(Failure::Usage(format!(
             "--nodes {count}: a local cluster has 1 to {NODES_LIMIT} daemons"
+        )));
+    }
+    if let Some(replicas) = options.replicas.filter(|replicas| *replicas > u32::from(count)) {
+        return Err(Failure::Usage(format!(
+            "--replicas {replicas}: {count} daemons have one replica of a partition each at most; take fewer, or \
+             --nodes {replicas}"
         )));
     }
     if options.port.checked_add(count - 1).is_none() {
@@ -187,23 +196,23 @@ impl Cluster {
                 "{who} {how} before the cluster was ready; what it said is above"
             )));
         }
-        let (all, left) = (self.members.len(), self.members.iter().filter(|member| member.runs()).count());
-        let majority = all / 2 + 1;
-        let outlook = if left == 0 {
+        let all = self.members.len();
+        let running: BTreeSet<&str> =
+            self.members.iter().filter(|member| member.runs()).map(|member| &*member.name).collect();
+        let left = running.len();
+        if left == 0 {
             return Err(Failure::Dev(format!(
                 "{who} {how}. It was the last one: the cluster and its data are gone"
             )));
-        } else if left < majority {
-            "no majority: nothing can be written or read any more, and its data is lost. Stop this cluster and start \
-             another"
-        } else if left == majority {
-            "just a majority: nothing is lost and all goes on, but the next death loses the data"
-        } else {
-            "a majority: nothing is lost and all goes on"
-        };
+        }
+        let replicas = self.members.iter().rev().find_map(|member| member.replicas.as_ref());
+        let outlook = replicas.map_or_else(
+            || "`haystackctl status` tells how the partitions stand".to_owned(),
+            |replicas| replicas.outlook(&running),
+        );
         print(format_args!(
             "{who} {how}. It is not replaced: this version cannot give its place to a new process yet. {left} of {all} \
-             daemons are left, {outlook}"
+             daemons are left: {outlook}"
         ));
         Ok(())
     }

@@ -13,6 +13,7 @@ use haystack_core::node::{Command, Event, Node, Record};
 use haystack_wire::Instant;
 use haystack_wire::message::admin::ClusterEvent;
 use haystack_wire::message::directory::Standing;
+use haystack_wire::message::membership::{Member, MemberState};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -106,7 +107,7 @@ pub(crate) struct Parts {
     pub(crate) reporter: Reporter,
     /// What is looked up again when nobody answers.
     pub(crate) names: Names,
-    /// Whether the cluster has no other daemon.
+    /// Whether the cluster has no other founder.
     pub(crate) alone: bool,
     /// Whether SIGHUP means that the terminal is gone.
     pub(crate) on_terminal: bool,
@@ -305,10 +306,11 @@ impl EventLoop {
         }
         let Some(looked) = resolver.answer() else { return };
         debug!(self.parts.log, "names looked up again"; "seeds" => looked.seeds.len());
-        self.parts.node.set_seeds(now, looked.founders, looked.seeds);
+        // Its own address first: the list of founders counts only if it names this daemon.
         if let Some(addr) = looked.advertise {
             self.parts.node.set_addr(now, addr);
         }
+        self.parts.node.set_seeds(now, looked.founders, looked.seeds);
     }
 
     /// Puts the node's records on disk.
@@ -465,12 +467,19 @@ impl EventLoop {
                     let leader = leader.map(|ballot| ballot.node.short());
                     debug!(log, "leader"; "group" => group.0, "leader" => leader);
                 }
-                Event::Cluster(event) => tell_cluster(log, &event),
+                Event::Cluster(event) => {
+                    if let (ClusterEvent::Map { .. }, Some(map)) = (&event, self.parts.node.map()) {
+                        reporter.replicas(map);
+                    }
+                    tell_cluster(log, &event);
+                }
                 // Only for checkers, and never asked for here.
                 Event::Applied { .. } => {}
                 Event::Stopped { groups } => {
                     self.phase = Phase::Over;
-                    match stopped::sentence(self.parts.alone, &groups) {
+                    let there = |member: &&Member| member.state <= MemberState::Suspect;
+                    let others = self.parts.node.members().skip(1).filter(there).count();
+                    match stopped::sentence(self.parts.alone && others == 0, &groups) {
                         Some(sentence) => warn!(log, "{sentence}"),
                         None => info!(log, "stopped"),
                     }

@@ -5,7 +5,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use haystack_wire::message::directory::PartitionMap;
 use sd_notify::NotifyState;
+
+use crate::dev::Replicas;
 
 /// Writes to standard output; that nobody reads it is no error.
 pub(crate) fn print(text: impl fmt::Display) {
@@ -31,6 +34,8 @@ pub(crate) enum Report {
     Ready,
     /// A signal of this name stops it.
     Stops(String),
+    /// Where the replicas are.
+    Replicas(Replicas),
 }
 
 impl fmt::Display for Report {
@@ -39,6 +44,7 @@ impl fmt::Display for Report {
             Self::Listening(addr) => write!(f, "listening {addr}"),
             Self::Waits(text) => write!(f, "waits {}", one_line(text)),
             Self::Ready => f.write_str("ready"),
+            Self::Replicas(replicas) => write!(f, "replicas {replicas}"),
             Self::Stops(signal) => write!(f, "stops {}", one_line(signal)),
         }
     }
@@ -50,6 +56,7 @@ impl FromStr for Report {
         match line.split_once(' ') {
             None if line == "ready" => Ok(Self::Ready),
             Some(("listening", addr)) => addr.parse().map(Self::Listening).map_err(|_| ()),
+            Some(("replicas", replicas)) => replicas.parse().map(Self::Replicas),
             Some(("stops", signal)) => Ok(Self::Stops(signal.to_owned())),
             Some(("waits", text)) => Ok(Self::Waits(text.to_owned())),
             _ => Err(()),
@@ -93,6 +100,13 @@ impl Reporter {
     pub(crate) fn stopping(self, text: &str, signal: &str) {
         self.dev(&Report::Stops(signal.to_owned()));
         notify(&[NotifyState::Stopping, NotifyState::Status(&one_line(text))]);
+    }
+
+    /// Where the replicas are has changed, perhaps.
+    pub(crate) fn replicas(self, map: &PartitionMap) {
+        if self.to_dev {
+            self.dev(&Report::Replicas(Replicas::of(map)));
+        }
     }
 
     fn dev(self, report: &Report) {

@@ -29,7 +29,7 @@ impl Resolver {
     /// # Errors
     /// If the system has no room for a thread or a waker.
     pub(crate) fn start(
-        names: Names,
+        mut names: Names,
         registry: &Registry,
         token: Token,
         now: Instant,

@@ -204,8 +204,8 @@ impl fmt::Display for Reason<'_> {
             ),
             Refusal::TooLarge { limit } => write!(
                 f,
-                "the key or value is over the limit of {limit} bytes: make it shorter, or, if it is the value, raise \
-                 `value_limit` in the configuration of the daemons"
+                "the value is over the limit of {limit} bytes: make it shorter, or raise `value_limit` in the \
+                 configuration of the daemons"
             ),
             Refusal::OutOfWindow => f.write_str("the operation's number is outside its session's window"),
             Refusal::NotReady => f.write_str("the cluster is not ready; see `haystackctl status`"),

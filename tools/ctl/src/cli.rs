@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[structopt(long, value_name = "NAME")]
     pub(crate) cluster: Option<String>,
     /// Time limit, for `load` and `dump` of each operation [default: 10]
-    #[structopt(long, value_name = "SECONDS", parse(try_from_str = seconds))]
+    #[structopt(long, value_name = "SECONDS", parse(try_from_str = seconds), allow_hyphen_values = true)]
     pub(crate) timeout: Option<Duration>,
     /// Writes JSON to standard output
     #[structopt(long)]
@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Coordinator(Plain),
     /// Shows which nodes serve a key
     Where(Where),
-    /// Shows what happened in the cluster, as one daemon saw it
+    /// Shows what happened in the cluster, as the first of --connect that answers saw it
     Events(Events),
     /// Waits until the cluster is ready
     Wait(Wait),
@@ -203,8 +203,16 @@ pub(crate) struct Events {
     /// Goes on with what happens, until Ctrl-C
     #[structopt(long)]
     pub(crate) follow: bool,
-    /// Begins with the event of this number; 0 is the oldest that the daemon remembers
-    #[structopt(long, value_name = "N", default_value = "0", hide_default_value = true)]
+    /// Begins with the event of this number; 0 is the oldest that the daemon remembers. Every daemon has numbers of its
+    /// own: give one address to --connect
+    #[structopt(
+        long,
+        value_name = "N",
+        default_value = "0",
+        hide_default_value = true,
+        parse(try_from_str = number),
+        allow_hyphen_values = true
+    )]
     pub(crate) from: u64,
     #[structopt(flatten)]
     options: Options,
@@ -428,6 +436,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .filter(|seconds| (0.001..=TIMEOUT_MOST).contains(seconds))
         .map(Duration::from_secs_f64)
         .ok_or_else(|| format!("`{text}` is no number of seconds from 0.001 to {TIMEOUT_MOST}"))
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is no number of an event: write 0 or more, as `events` shows them"))
 }
 
 fn version(text: &str) -> Result<Version, String> {

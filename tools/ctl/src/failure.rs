@@ -105,6 +105,9 @@ impl Failure {
                 format!("no leader of the partition answered in time {}; {STATUS_TELLS}", asked())
             }
             Error::Unreachable(_) | Error::Timeout(_) => format!("{error} {}; {STATUS_TELLS}", asked()),
+            Error::Usage(Usage::KeyTooLong { .. } | Usage::ValueTooLong { .. }) => {
+                format!("refused: {error}")
+            }
             _ => error.to_string(),
         };
         Self { exit, message, ticket: error.ticket().cloned() }

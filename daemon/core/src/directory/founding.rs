@@ -8,6 +8,7 @@
 //!
 //! Why N of N: with `expect = N` of any hosts, six daemons cut 3|3 found two clusters (CONSENSUS, section 4).
 
+mod changes;
 mod sight;
 mod testimony;
 mod words;
@@ -30,6 +31,8 @@ use sight::Seen;
 
 /// How often a waiting process asks the others what became of its list (judgement: fast enough for a person).
 const QUERY_PERIOD: Duration = Duration::from_millis(500);
+/// So long a granted list may wait before that is worth a warning (judgement: far above what a founding takes).
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where this process stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +76,13 @@ pub struct Founding {
     /// Where this process stands as far as it is persisted: nothing else is ever told.
     told: (Standing, Option<ClusterId>),
     seen: BTreeMap<NodeId, Seen>,
+    /// Clusters that this very process granted and was then told to give up.
+    given_up: Vec<ClusterId>,
     /// A proposal that waits until every founder was asked for an existing cluster.
     proposal: Option<FoundingList>,
     next_query: Instant,
+    /// Since when this process waits for what becomes of a list that it granted, and whether that is long.
+    granted: (Instant, bool),
     rng: Rng,
     lsn: u64,
     persisted: u64,
@@ -105,8 +112,10 @@ impl Founding {
             told: told(&phase),
             phase,
             seen: BTreeMap::new(),
+            given_up: Vec::new(),
             proposal: None,
             next_query: now,
+            granted: (now, false),
             rng,
             lsn: 0,
             persisted: 0,
@@ -134,6 +143,8 @@ impl Founding {
             standing: self.told.0,
             cluster: self.told.1,
             founders_hash: self.founders_hash,
+            partitions: self.config.partitions,
+            degree: self.config.replicas,
             succeeds: self.life.predecessors().collect(),
         }
     }
@@ -191,13 +202,21 @@ impl Founding {
         }
     }
 
+    /// How many partitions, and replicas of each, this process would found.
+    const fn terms(&self) -> (u32, u32) {
+        (self.config.partitions, self.config.replicas)
+    }
+
     fn all_founders_ready(&self) -> bool {
         // A daemon without founders only joins.
         !self.config.founders.is_empty()
             && self.namesake().is_none()
             && self.config.founders.iter().filter(|addr| **addr != self.me.addr).all(|addr| {
                 self.seen_at(*addr).is_some_and(|seen| {
-                    seen.up && seen.standing == Standing::Founding && seen.founders_hash == self.founders_hash
+                    seen.up
+                        && seen.standing == Standing::Founding
+                        && seen.founders_hash == self.founders_hash
+                        && seen.terms == self.terms()
                 })
             })
     }
@@ -271,6 +290,7 @@ impl Founding {
     fn on_propose(&mut self, now: Instant, from: NodeId, list: FoundingList) {
         let id = list_id(&list);
         let sound = list.proposer == from
+            && (list.partitions, list.degree) == self.terms()
             && list.founders.iter().map(|founder| founder.node).min() == Some(from)
             && list.founders.iter().any(|founder| founder.node == self.me.node)
             && founders_hash(&list.founders.iter().map(|founder| founder.addr).collect::<Vec<_>>())
@@ -307,6 +327,7 @@ impl Founding {
         self.save();
         self.send(list.proposer, DirectoryMessage::Grant { list: id });
         self.next_query = now + QUERY_PERIOD;
+        self.granted = (now, false);
         self.enter(Phase::Granted { list });
     }
 
@@ -348,6 +369,7 @@ impl Founding {
     pub fn on_map(&mut self, map: &PartitionMap) {
         if let Phase::Standby { cluster } = self.phase
             && cluster == map.cluster
+            && !self.gave_up(cluster)
             && map.record(self.me.node).is_some_and(|record| record.state != NodeState::Gone)
         {
             self.enter(Phase::Member { cluster });
@@ -360,6 +382,7 @@ impl Founding {
             return;
         }
         self.next_query = now + QUERY_PERIOD;
+        self.granted.1 = now.saturating_since(self.granted.0) >= PATIENCE;
         match &self.phase {
             Phase::Granted { list } => {
                 let (id, proposer) = (list_id(list), list.proposer);

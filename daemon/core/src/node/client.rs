@@ -161,14 +161,19 @@ impl Node {
             AdminRequest::AbandonOldData if let Some(why) = self.holds_what_is_left() => {
                 AdminReply::Refused(why)
             }
-            AdminRequest::AbandonOldData => match self.founding.abandon(now) {
-                Ok(done) => {
-                    warn!(self.log, "old data is abandoned by an administrator");
-                    self.settle(now);
-                    AdminReply::Done(done)
+            AdminRequest::AbandonOldData => {
+                let old = self.founding.has_old_data();
+                match self.founding.abandon(now) {
+                    Ok(done) => {
+                        if old {
+                            warn!(self.log, "old data is abandoned by an administrator");
+                        }
+                        self.settle(now);
+                        AdminReply::Done(done)
+                    }
+                    Err(why) => AdminReply::Refused(why),
                 }
-                Err(why) => AdminReply::Refused(why),
-            },
+            }
         }
     }
 }

@@ -29,7 +29,9 @@ impl Node {
         if self.map.as_ref().is_some_and(|held| held.epoch >= map.epoch) {
             return;
         }
-        for partition in &map.partitions {
+        // Whoever took its grant back must not vote.
+        let votes = !self.founding.gave_up(map.cluster);
+        for partition in map.partitions.iter().filter(|_| votes) {
             let ours = partition.view == ViewId(0) && partition.replicas.contains(&self.id());
             if ours && !self.groups.contains_key(&partition.group) {
                 self.start_group(now, &map, partition);

@@ -57,8 +57,8 @@ impl Node {
 
     /// The names of seeds and founders were resolved again. None at all is the silence of a name server, and no news.
     pub fn set_seeds(&mut self, now: Instant, founders: Vec<SocketAddr>, seeds: Vec<SocketAddr>) {
-        if self.config.founders.len() == founders.len() && !founders.is_empty() && self.founding.is_settled()
-        {
+        let whole = self.config.founders.len() == founders.len() && !founders.is_empty();
+        if whole && (self.founding.is_settled() || self.founding.set_founders(now, &founders)) {
             self.config.founders = founders;
         }
         if !seeds.is_empty() {
@@ -78,6 +78,7 @@ impl Node {
             return;
         }
         self.config.advertise = addr;
+        self.founding.set_addr(addr);
         if let Some(swim) = &mut self.swim {
             swim.set_addr(now, addr);
         }
@@ -86,9 +87,7 @@ impl Node {
 
     /// Whether names should be resolved again, because this node hears nobody.
     pub fn wants_seeds(&self) -> bool {
-        self.swim
-            .as_ref()
-            .map_or(!self.config.seeds.is_empty() || self.config.founders.is_empty(), Swim::wants_seeds)
+        self.swim.as_ref().is_none_or(Swim::wants_seeds)
     }
 
     fn seeds(&self) -> Vec<SocketAddr> {
@@ -108,7 +107,6 @@ impl Node {
             // What was known was of the cluster that is given up. Its epoch and ballots are above those of the next one.
             self.map = None;
             self.beacon = Beacon::default();
-            self.ended.clear();
             self.routes.clear();
             self.note_readiness();
         }
@@ -231,6 +229,7 @@ impl Node {
             }
             swim::Output::Alive(member) => {
                 self.tell(now, ClusterEvent::Alive { info: info(&member) });
+                self.tell_copies_again(now, member.node);
                 self.wire_up(now);
             }
             swim::Output::Changed(_) => self.wire_up(now),
@@ -238,29 +237,15 @@ impl Node {
             swim::Output::Suspect(_) => {}
             swim::Output::Dead(node) => {
                 self.tell(now, ClusterEvent::Dead { node });
-                // It did answer when its successor came; now that it does not, the testimony stands.
-                let testified = self
-                    .conflicts
-                    .keys()
-                    .any(|conflict| matches!(conflict, Conflict::StateDirectory { old, .. } if *old == node));
                 self.forget_conflicts_of(node);
-                if testified {
-                    self.note_proven_end(now, node);
-                } else if let Some(by) = self.founding.successor_of(node)
-                    && let Some(swim) = &mut self.swim
-                {
-                    swim.succeeded(now, by, &[node]);
-                }
+                self.ask_silent_predecessors(now);
             }
             swim::Output::Left(node) => {
                 self.tell(now, ClusterEvent::Left { node });
                 self.forget_conflicts_of(node);
                 self.wire_up(now);
             }
-            swim::Output::Succeeded { old, by } => {
-                info!(self.log, "a process has a successor"; "peer" => old.short(), "successor" => by.short());
-                self.note_proven_end(now, old);
-            }
+            swim::Output::Succeeded { old, by } => self.on_succeeded(now, old, by),
             swim::Output::Beacon { beacon, from } => self.on_beacon(now, beacon, Some(from)),
             swim::Output::Conflict(conflict) => self.on_conflict(now, conflict),
         }
@@ -293,12 +278,12 @@ impl Node {
     }
 
     /// Whether a process left or is proven to have ended, whatever the directory has decided about it so far.
-    fn has_ended(&self, node: NodeId) -> bool {
+    pub(super) fn has_ended(&self, node: NodeId) -> bool {
         self.swim.as_ref().is_some_and(|swim| swim.has_ended(node))
     }
 
     /// A process has ended: what only one of two can have is the other's.
-    fn forget_conflicts_of(&mut self, ended: NodeId) {
+    pub(super) fn forget_conflicts_of(&mut self, ended: NodeId) {
         self.conflicts.retain(|conflict, _| match conflict {
             Conflict::Name { first, second, .. } => *first != ended && *second != ended,
             Conflict::StateDirectory { old, new } => *old != ended && *new != ended,
@@ -306,11 +291,24 @@ impl Node {
         });
     }
 
-    fn on_conflict(&mut self, now: Instant, conflict: Conflict) {
-        let name = |node: NodeId| {
-            let member = self.swim.as_ref().and_then(|swim| swim.get(node));
-            member.map_or_else(|| node.short(), |member| format!("{} at {}", member.name, member.addr))
-        };
+    /// A process by name, id and address, as far as they are known.
+    fn called(&self, node: NodeId) -> String {
+        let member = self.members().find(|member| member.node == node).map(info);
+        let recorded =
+            || self.map.as_ref().and_then(|map| map.record(node)).map(|record| record.info.clone());
+        match member.or_else(recorded) {
+            Some(info) => format!("{} ({}) at {}", info.name, node.short(), info.addr),
+            None => format!("a process ({})", node.short()),
+        }
+    }
+
+    pub(super) fn on_conflict(&mut self, now: Instant, conflict: Conflict) {
+        if let Conflict::StateDirectory { old, new } = conflict
+            && new == self.id()
+        {
+            self.founding.disown(old);
+        }
+        let name = |node: NodeId| self.called(node);
         let word = match &conflict {
             Conflict::Name { name: taken, first, second } => format!(
                 "two daemons are called `{taken}`: {} and {}. Give one of them another name",

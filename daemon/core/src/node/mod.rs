@@ -10,6 +10,7 @@ mod outbox;
 mod peer;
 mod relay;
 mod status;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -375,6 +376,10 @@ impl Node {
     }
 
     fn on_up(&mut self, now: Instant, link: LinkId, node: NodeId, role: Role, addr: SocketAddr) {
+        if role == Role::Peer && self.is_given_up(node) {
+            // It learns why by gossip, which needs no link.
+            return self.endpoint.gone(link);
+        }
         self.links.insert(link, Remote { node, role, addr, heard: Instant::ZERO });
         if role == Role::Peer {
             self.unsettled = true;

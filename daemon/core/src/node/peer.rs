@@ -11,10 +11,11 @@ use haystack_wire::keys::{Rights, Role};
 use haystack_wire::link::LinkId;
 use haystack_wire::message::PeerMessage;
 use haystack_wire::message::directory::{DirectoryMessage, Standing};
-use slog::info;
+
+use slog::warn;
 
 use super::timers::Source;
-use super::{FIRST_MAP_PULL_PERIOD, MAP_PULL_PERIOD, Node, SIGN_OF_LIFE_PERIOD, SUCCESSION_SILENCE};
+use super::{FIRST_MAP_PULL_PERIOD, MAP_PULL_PERIOD, Node, SIGN_OF_LIFE_PERIOD};
 use crate::group::Origin;
 
 impl Node {
@@ -91,11 +92,14 @@ impl Node {
                 if let Some(remote) = self.endpoint.remote(link) {
                     self.founding.on_introduce(now, from, remote.addr, &message);
                 }
-                self.note_succession(now, from, succeeds);
+                if let Some(why) = self.founding.differs_from(from) {
+                    warn!(self.log, "no founding together with a founder: make the configurations alike"; "why" => why);
+                }
+                self.note_succession(now, link, from, succeeds);
                 if cluster == self.founding.cluster()
                     && let Some(swim) = &mut self.swim
                 {
-                    // The coordinator hears this from everybody, whoever was asked to let them join.
+                    // Everybody asks the predecessor by itself, as long as it would answer if it lived.
                     swim.succeeded(now, from, succeeds);
                 }
                 if standing == Standing::Member && self.map.is_none() {
@@ -117,33 +121,6 @@ impl Node {
             other => self.founding.on_message(now, from, other),
         }
         self.settle(now);
-    }
-
-    /// A process says that others lived before it in the same state directory. That proves their end, unless
-    /// one of them is heard again: then somebody copied a state directory.
-    fn note_succession(&mut self, now: Instant, from: NodeId, succeeds: &[NodeId]) {
-        for node in succeeds {
-            let known = self.endpoint.link_to(*node).is_some() && *node != from && *node != self.id();
-            if known && !self.succeeded.iter().any(|(noted, _)| noted == node) {
-                self.succeeded.push((*node, now));
-            }
-        }
-    }
-
-    fn end_predecessors(&mut self, now: Instant) {
-        let due: Vec<_> = self
-            .succeeded
-            .extract_if(.., |(_, since)| now.saturating_since(*since) >= SUCCESSION_SILENCE)
-            .collect();
-        for (node, since) in due {
-            let Some(link) = self.endpoint.link_to(node) else { continue };
-            if self.endpoint.remote(link).is_some_and(|remote| remote.last_heard > since) {
-                info!(self.log, "a process that was declared dead by a successor still answers";
-                    "peer" => node.short());
-                continue;
-            }
-            self.endpoint.gone(link);
-        }
     }
 
     pub(super) fn peer_links(&self) -> impl Iterator<Item = LinkId> + '_ {
@@ -195,6 +172,7 @@ impl Node {
         };
         self.timers.set(Source::Map, Some(now + period));
         self.end_predecessors(now);
+        self.ask_silent_predecessors(now);
         let behind = self.map.is_none() || self.beacon.epoch > self.epoch();
         if behind && self.founding.cluster().is_some() && !self.groups.contains_key(&GroupId::DIRECTORY) {
             self.pull_map_from(now, None);

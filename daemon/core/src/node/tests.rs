@@ -3,12 +3,16 @@
 use haystack_wire::ids::Boot;
 use haystack_wire::keys::Rights;
 use haystack_wire::message::admin::{AdminReply, AdminRequest};
-use haystack_wire::message::directory::{NodeInfo, NodeState};
+use haystack_wire::message::directory::{DirectoryMessage, NodeInfo, NodeState};
 use haystack_wire::message::membership::{Accused, Beacon, Gossip, GossipBody, MemberState, Update};
 
 use super::*;
 use crate::directory::life::Life;
 use crate::directory::machine::DirectoryCommand;
+
+mod endings;
+mod succession;
+mod words;
 
 const TURN: Duration = Duration::from_millis(10);
 
@@ -18,6 +22,8 @@ struct World {
     events: Vec<Vec<Event>>,
     /// The node whose datagrams outside of links are lost, in both directions.
     links_only: Option<usize>,
+    /// Two of whom nothing gets from either to the other.
+    cuts: BTreeSet<(usize, usize)>,
 }
 
 /// Whether a datagram is a gossip outside of any link: long, of kind 7.
@@ -37,7 +43,13 @@ impl World {
 
     /// The first `count` of `all` founders.
     fn founders(count: usize, all: usize, partitions: u32) -> Self {
-        let mut world = Self { now: Instant::ZERO, nodes: Vec::new(), events: Vec::new(), links_only: None };
+        let mut world = Self {
+            now: Instant::ZERO,
+            nodes: Vec::new(),
+            events: Vec::new(),
+            links_only: None,
+            cuts: BTreeSet::new(),
+        };
         for at in 0..count {
             let mut config = Config::new(&format!("n{at}"), addr(at), (0..all).map(addr).collect());
             config.partitions = partitions;
@@ -108,12 +120,27 @@ impl World {
                 if lost && is_gossip(&datagram) {
                     continue;
                 }
-                let to = (0..self.nodes.len()).find(|at| addr(*at) == to);
+                let at = |wanted| (0..self.nodes.len()).find(|at| addr(*at) == wanted);
+                let to = at(to);
+                if at(from).zip(to).is_some_and(|(a, b)| self.cuts.contains(&(a.min(b), a.max(b)))) {
+                    continue;
+                }
                 if let Some(node) = to.and_then(|at| self.nodes[at].as_mut()) {
                     node.handle_datagram(self.now, from, &mut datagram);
                 }
             }
         }
+    }
+
+    /// Nobody hears a node, and it hears nobody; or they do again.
+    fn cut_off(&mut self, at: usize, cut: bool) {
+        self.cuts =
+            (0..self.nodes.len()).filter(|_| cut).map(|other| (at.min(other), at.max(other))).collect();
+    }
+
+    /// What the table of the directory says of a process.
+    fn state_of(&self, node: NodeId) -> Option<NodeState> {
+        self.node(0).map().unwrap().record(node).map(|record| record.state)
     }
 
     fn node(&self, at: usize) -> &Node {
@@ -425,27 +452,6 @@ fn a_daemon_that_hears_only_strangers_says_what_to_compare() {
     assert!(name.contains("(missing)") && name.contains("`cluster`"), "{name}");
     let key = said_beside(|config| config.keys = KeyRing::from_file_text(&key).unwrap());
     assert!(key.contains("(missing)") && key.contains("set `key_file`"), "{key}");
-}
-
-#[test]
-fn a_copied_state_directory_is_told_until_the_one_that_it_was_copied_from_ends() {
-    let mut world = World::founders(3, 3, 4);
-    world.pass(Duration::from_secs(3));
-    let old = world.node(2).id();
-    let copy = world.join("copy", &[old]);
-    world.pass(Duration::from_secs(5));
-    let told = |world: &World| {
-        let word = "has a copy of the state directory";
-        (0..2).any(|at| world.node(at).status(world.now).waits_for.contains(word))
-    };
-    assert!(told(&world));
-    let state = |world: &World| world.node(0).map().unwrap().record(old).map(|record| record.state);
-    assert_eq!(state(&world), Some(NodeState::Up), "it answers");
-    world.nodes[2] = None;
-    world.pass(Duration::from_secs(40));
-    assert_eq!(state(&world), Some(NodeState::Gone), "its silence and the testimony prove its end");
-    assert!(!told(&world));
-    assert_eq!(world.node(copy).standing(), Standing::Member);
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Names {
     pub(crate) seeds: Vec<String>,
     /// This daemon, if `advertise` is a name.
     pub(crate) advertise: Option<String>,
+    /// What each seed stood for when it was last known.
+    pub(crate) known: Vec<Vec<SocketAddr>>,
     /// The address that is listened on, which decides between IPv4 and IPv6.
     pub(crate) listen: Option<SocketAddr>,
 }
@@ -27,7 +29,7 @@ pub(crate) struct Names {
 pub(crate) struct Looked {
     /// One address for each founder; empty unless all have one.
     pub(crate) founders: Vec<SocketAddr>,
-    /// All addresses of all seeds that have any.
+    /// All addresses of all seeds that have any, or had: of a name that cannot be looked up now, those that it had.
     pub(crate) seeds: Vec<SocketAddr>,
     /// This daemon's own.
     pub(crate) advertise: Option<SocketAddr>,
@@ -41,15 +43,22 @@ impl Names {
     }
 
     /// Looks everything up on this host; may take seconds.
-    pub(crate) fn look_up(&self) -> Looked {
+    pub(crate) fn look_up(&mut self) -> Looked {
         self.look_up_by(super::resolve::Host::this().lookup)
     }
 
-    pub(super) fn look_up_by(&self, lookup: Lookup) -> Looked {
+    pub(super) fn look_up_by(&mut self, lookup: Lookup) -> Looked {
+        self.known.resize(self.seeds.len(), Vec::new());
+        for (text, known) in self.seeds.iter().zip(&mut self.known) {
+            let found = addresses(lookup, text, self.listen);
+            if !found.is_empty() {
+                *known = found;
+            }
+        }
         let one = |text: &String| addresses(lookup, text, self.listen).into_iter().min();
         Looked {
             founders: self.founders.iter().map(one).collect::<Option<_>>().unwrap_or_default(),
-            seeds: self.seeds.iter().flat_map(|text| addresses(lookup, text, self.listen)).collect(),
+            seeds: self.known.concat(),
             advertise: self.advertise.as_ref().and_then(one),
         }
     }

@@ -74,11 +74,12 @@ pub(super) fn resolve_on(host: &Host, settings: Settings, mut places: Places) ->
     check.name("cluster", &cluster);
     let mut node = Config::new(&name, advertise.unwrap_or(listen), founders);
     node.network = NetworkId::of_cluster(&cluster);
-    node.seeds = seeds;
+    node.seeds = seeds.concat();
     let names = Names {
         founders: settings.founders.clone(),
         seeds: settings.seeds.clone(),
         advertise: settings.advertise.clone(),
+        known: seeds.clone(),
         listen: Some(listen),
     };
     node.founder_names = settings.founders;
@@ -233,8 +234,8 @@ impl Check<'_> {
         }
     }
 
-    /// Addresses of seeds, as many as are found: a seed that has none now may have one later.
-    fn seeds(&mut self, names: &[String], listen: SocketAddr) -> Vec<SocketAddr> {
+    /// Addresses of each seed, as many as are found: a seed that has none now may have one later.
+    fn seeds(&mut self, names: &[String], listen: SocketAddr) -> Vec<Vec<SocketAddr>> {
         if names.len() > FOUNDERS_LIMIT {
             self.wrong("seeds", format!("{} seeds are too many: {FOUNDERS_LIMIT} is the most", names.len()));
             return Vec::new();
@@ -243,8 +244,8 @@ impl Check<'_> {
         for name in names {
             match name.parse::<Endpoint>() {
                 Err(problem) => self.wrong("seeds", problem),
-                Ok(Endpoint::Ip(_)) => found.extend(self.address("seeds", name, listen)),
-                Ok(Endpoint::Name(..)) => found.extend(addresses(self.host.lookup, name, Some(listen))),
+                Ok(Endpoint::Ip(_)) => found.push(self.address("seeds", name, listen).into_iter().collect()),
+                Ok(Endpoint::Name(..)) => found.push(addresses(self.host.lookup, name, Some(listen))),
             }
         }
         found

@@ -333,11 +333,27 @@ fn a_daemon_with_seeds_only_joins() {
 
 #[test]
 fn a_seed_that_has_no_address_now_is_looked_up_later() {
-    let resolved = load_text("seeds = [\"nowhere\"]").unwrap();
+    let mut resolved = load_text("seeds = [\"nowhere\"]").unwrap();
     assert_eq!(resolved.node.seeds, []);
     assert!(resolved.names.may_change());
     let looked = resolved.names.look_up_by(|_, port| Ok(vec![SocketAddr::from(([127, 0, 0, 9], port))]));
     assert_eq!(looked.seeds, ["127.0.0.9:7400".parse().unwrap()]);
+}
+
+#[test]
+fn a_seed_whose_name_cannot_be_looked_up_now_keeps_its_addresses() {
+    let mut resolved = load_text("seeds = [\"one\", \"other\"]").unwrap();
+    let both = |name: &str, port| {
+        let last = if name == "one" { 1 } else { 2 };
+        Ok(vec![SocketAddr::from(([127, 0, 0, last], port))])
+    };
+    let before = resolved.names.look_up_by(both);
+    let one_fails = |name: &str, port| match name {
+        "one" => Ok(vec![SocketAddr::from(([127, 0, 0, 7], port))]),
+        _ => Err(io::Error::other("the name server is silent")),
+    };
+    let after = resolved.names.look_up_by(one_fails);
+    assert_eq!(after.seeds, [SocketAddr::from(([127, 0, 0, 7], 7400)), before.seeds[1]]);
 }
 
 #[test]

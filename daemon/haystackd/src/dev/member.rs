@@ -9,14 +9,16 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use mio::unix::pipe::Receiver;
 use mio::{Interest, Registry, Token};
 
+use super::outlook::Replicas;
 use crate::cli::Dev;
 use crate::config::Settings;
 use crate::report::{Report, signal_name};
 
 /// Replicas of every partition, where there are as many daemons.
 const DEV_REPLICAS: u32 = 3;
-/// Longest line that a daemon reports, in bytes; the rest of a longer one is cut off.
-const LINE_LIMIT: usize = 4096;
+/// Longest line that a daemon reports, in bytes; the rest of a longer one is cut off. The replicas of 1,024 partitions,
+/// nine each, take less than 48 KiB.
+const LINE_LIMIT: usize = 64 * 1024;
 
 /// How a daemon of the local cluster is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(super) struct Member {
     pub(super) addr: SocketAddr,
     /// How it is doing.
     pub(super) state: State,
+    /// Where the replicas are, as it last told.
+    pub(super) replicas: Option<Replicas>,
     process: Child,
     /// Held open as long as the daemon should run. It ends with this process however that ends, and the daemon with
     /// it.
@@ -100,7 +104,17 @@ impl Member {
         registry.register(&mut reports, token, Interest::READABLE)?;
         let name = settings.name.clone().unwrap_or_default();
         let state = State::Waits("start".to_owned());
-        Ok(Self { name, addr, state, process, lifeline, stopped_by: None, reports, line: Vec::new() })
+        Ok(Self {
+            name,
+            addr,
+            state,
+            replicas: None,
+            process,
+            lifeline,
+            stopped_by: None,
+            reports,
+            line: Vec::new(),
+        })
     }
 
     /// The process's number.
@@ -139,6 +153,7 @@ impl Member {
         match String::from_utf8_lossy(&self.line).parse() {
             Ok(Report::Ready) => self.state = State::Ready,
             Ok(Report::Waits(text)) => self.state = State::Waits(text),
+            Ok(Report::Replicas(replicas)) => self.replicas = Some(replicas),
             Ok(Report::Stops(signal)) => self.stopped_by = Some(signal),
             Ok(Report::Listening(_)) | Err(()) => {}
         }

@@ -78,14 +78,31 @@ fn deaths_are_named_until_the_last() {
     kill(pids[1], Signal::KILL);
     let told = dev.until("n2").pop().unwrap();
     assert!(told.contains("was ended by SIGKILL") && told.contains("not replaced"), "{told}");
-    assert!(told.contains("2 of 3 daemons are left, just a majority"), "{told}");
+    let outlook = "2 of 3 daemons are left: nothing is lost and all goes on, but 2 of 2 partitions have just a majority";
+    assert!(told.contains(outlook), "{told}");
     kill(pids[0], Signal::KILL);
-    assert!(dev.until("n1").pop().unwrap().contains("no majority"));
+    let told = dev.until("n1").pop().unwrap();
+    assert!(told.contains("DATA IS LOST: 2 of 2 partitions have no majority"), "{told}");
     kill(pids[2], Signal::KILL);
     let (status, _, err) = dev.end();
     assert_eq!(status.code(), Some(69));
     assert!(err.contains("n3") && err.contains("the cluster and its data are gone"), "{err}");
     assert!(is_empty(&temp));
+}
+
+#[test]
+fn two_deaths_of_five_lose_what_had_both_and_that_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut command = haystackd(&["dev", "--port", "0", "--nodes", "5", "--partitions", "10"]);
+    let dev = Daemon::start(command.env("TMPDIR", temp.path()));
+    let pids = pids(&dev.until("ready after"));
+    kill(pids[1], Signal::KILL);
+    let told = dev.until("n2").pop().unwrap();
+    // Each has replicas of six partitions.
+    assert!(told.contains("nothing is lost and all goes on, but 6 of 10 partitions have just"), "{told}");
+    kill(pids[0], Signal::KILL);
+    let told = dev.until("n1").pop().unwrap();
+    assert!(told.contains("DATA IS LOST") && told.contains("of 10 partitions have no majority"), "{told}");
 }
 
 #[test]
@@ -111,6 +128,9 @@ fn a_port_in_use_ends_it_before_it_begins() {
 fn wrong_options_are_told_once() {
     assert_eq!(outcome(&["dev", "--nodes", "0"]).0, 2);
     assert_eq!(outcome(&["dev", "--nodes", "3", "--port", "65534"]).0, 2);
+    let (code, _, err) = outcome(&["dev", "--nodes", "2", "--replicas", "3"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("--replicas 3") && err.contains("--nodes 3"), "{err}");
     for port in ["70000", "-1", "http"] {
         let (code, _, err) = outcome(&["dev", &format!("--port={port}")]);
         assert_eq!(code, 2, "{err}");

@@ -158,3 +158,13 @@ fn every_word_that_may_be_meant_exists() {
         assert!(all.contains(flag), "{flag}: {all}");
     }
 }
+
+#[test]
+fn a_wrong_number_is_told_with_what_is_right() {
+    let events = refusal("haystackctl events --from x");
+    assert!(events.message.contains("`x` is no number of an event"), "{}", events.message);
+    for line in ["haystackctl get k --timeout -1", "haystackctl --timeout -1 get k"] {
+        let timeout = refusal(line);
+        assert!(timeout.message.contains("`-1` is no number of seconds from 0.001"), "{}", timeout.message);
+    }
+}

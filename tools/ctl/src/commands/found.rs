@@ -32,14 +32,17 @@ enum Said {
 /// If it is not confirmed, or no daemon answers.
 pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
     // The daemons know their founders, so that one address is enough.
-    let known = known(context).map_err(|error| context.failure(&error, false))?;
+    let limit = Limit::of(context.timeout);
+    let known = known(context, limit).map_err(|error| context.failure(&error, false))?;
     let founders = known.iter().flat_map(|(_, status)| status.founders.iter().cloned());
     let named = known.iter().map(|(address, status)| (address.clone(), own_address(status)));
     let addresses = whom_to_ask(&context.addresses, founders.collect(), &named.collect::<Vec<_>>());
+    // A person's time to think does not count.
+    let left = limit.left();
     confirm(asked.yes, &addresses)?;
     let mut said: Vec<Said> =
         vec![Said::Silent(silence(&Error::Unreachable(Wait::Connection))); addresses.len()];
-    for (place, answer) in ask_each(context, &addresses, &AdminRequest::AbandonOldData, context.timeout) {
+    for (place, answer) in ask_each(context, &addresses, &AdminRequest::AbandonOldData, left) {
         said[place] = match answer {
             Ok(AdminReply::Done(what)) => Said::Done(what),
             Ok(AdminReply::Refused(why)) => Said::Refused(why),
@@ -72,8 +75,7 @@ pub(crate) fn found(asked: &Found, context: &Context) -> Result<Exit, Failure> {
 ///
 /// # Errors
 /// If none answers: the first reason.
-fn known(context: &Context) -> Result<Vec<(String, Status)>, Error> {
-    let mut limit = Limit::of(context.timeout);
+fn known(context: &Context, mut limit: Limit) -> Result<Vec<(String, Status)>, Error> {
     let mut answers = Vec::new();
     let mut reason = None;
     let asked = ask_each(context, &context.addresses, &AdminRequest::Status, context.timeout);

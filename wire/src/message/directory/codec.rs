@@ -29,6 +29,8 @@ tagged!(DirectoryMessage {
         standing: Plain,
         cluster: Maybe(Plain),
         founders_hash: Fixed,
+        partitions: Partitions,
+        degree: Degree,
         succeeds: ids(SUCCEEDS_LIMIT),
     },
     2 => Propose(list: Plain),

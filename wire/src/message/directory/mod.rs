@@ -137,6 +137,10 @@ pub enum DirectoryMessage {
         cluster: Option<ClusterId>,
         /// Its configured founders, hashed: unlike lists cannot found together.
         founders_hash: u64,
+        /// Its configured number of partitions; daemons that differ in it cannot found together.
+        partitions: u32,
+        /// Its configured number of replicas; likewise.
+        degree: u32,
         /// The processes whose lives ended before the sender's began, in the same state directory, newest first.
         succeeds: Vec<NodeId>,
     },

@@ -275,15 +275,16 @@ fn map() -> BoxedStrategy<PartitionMap> {
 fn directory() -> BoxedStrategy<DirectoryMessage> {
     use DirectoryMessage::*;
     prop_oneof![
-        (info(), standing(), option::of(cluster()), any::<u64>(), vec(node(), 0..5)).prop_map(
-            |(info, standing, cluster, founders_hash, succeeds)| Introduce {
+        (info(), standing(), option::of(cluster()), (any::<u64>(), 1..=1024u32, 1..=9u32), vec(node(), 0..5))
+            .prop_map(|(info, standing, cluster, (founders_hash, partitions, degree), succeeds)| Introduce {
                 info,
                 standing,
                 cluster,
                 founders_hash,
+                partitions,
+                degree,
                 succeeds
-            }
-        ),
+            }),
         founding_list().prop_map(Propose),
         list_id().prop_map(|list| Grant { list }),
         list_id().prop_map(|list| Refuse { list }),

@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub(super) standing: Standing,
     pub(super) cluster: Option<ClusterId>,
     pub(super) founders_hash: u64,
+    /// How many partitions, and replicas of each, it would found.
+    pub(super) terms: (u32, u32),
     /// The processes that ended before it began: what they said may still be on its way.
     pub(super) succeeds: Vec<NodeId>,
     /// Whether it is linked and answers.
@@ -78,7 +80,16 @@ impl Founding {
 
     /// A peer has introduced itself over a link from `at`.
     pub fn on_introduce(&mut self, now: Instant, from: NodeId, at: SocketAddr, message: &DirectoryMessage) {
-        let DirectoryMessage::Introduce { info, standing, cluster, founders_hash, succeeds } = message else {
+        let DirectoryMessage::Introduce {
+            info,
+            standing,
+            cluster,
+            founders_hash,
+            partitions,
+            degree,
+            succeeds,
+        } = message
+        else {
             return;
         };
         if info.node != from || from == self.me.node {
@@ -105,6 +116,7 @@ impl Founding {
             standing: *standing,
             cluster: *cluster,
             founders_hash: *founders_hash,
+            terms: (*partitions, *degree),
             succeeds: succeeds.clone(),
             up: true,
         };

@@ -7,6 +7,9 @@ use haystack_wire::message::directory::{DirectoryMessage, FoundingList, ListId, 
 use super::super::life::{Grant, list_id};
 use super::{Founding, Phase};
 
+/// Most foundings that one process grants and gives up (judgement: each takes an administrator).
+const GIVEN_UP_MOST: usize = 64;
+
 impl Founding {
     pub(super) fn on_query(&mut self, from: NodeId, id: ListId, subject: NodeId, proposer: NodeId) {
         if !self.life.knows(subject) {
@@ -96,7 +99,7 @@ impl Founding {
     /// An administrator gives up the cluster of the life file and its data.
     ///
     /// # Errors
-    /// If there is nothing to give up or a member of the cluster answers; the error says what to do.
+    /// If a member of the cluster answers; the error says what to do.
     pub fn abandon(&mut self, now: Instant) -> Result<String, String> {
         match &self.phase {
             Phase::Member { .. } => {
@@ -111,8 +114,15 @@ impl Founding {
                 Ok("there is no old data here; the daemon founds as soon as all founders are ready"
                     .to_owned())
             }
+            Phase::Standby { .. } | Phase::Granted { .. } if self.given_up.len() >= GIVEN_UP_MOST => {
+                Err("this process gave up too many foundings: restart this daemon".to_owned())
+            }
             Phase::Standby { .. } | Phase::Granted { .. } => {
                 if let Grant::Founded { list } | Grant::Granted { list, .. } = &self.life.grant {
+                    let ours = list.founders.iter().any(|founder| founder.node == self.me.node);
+                    if ours {
+                        self.given_up.push(list.cluster);
+                    }
                     let list = list_id(list);
                     self.life.refuse(list);
                 }

@@ -18,6 +18,9 @@ pub const QUEUE_MOST: usize = 2048;
 pub const RELAYS_MOST: usize = 256;
 /// Most probes of predecessors at once.
 pub const SUCCESSIONS_MOST: usize = 64;
+/// Most testimonies that are remembered as refuted; the oldest are forgotten first (judgement: each is a copied state
+/// directory that somebody started).
+pub const REFUTED_MOST: usize = 256;
 /// Most seeds that are kept.
 pub const SEEDS_MOST: usize = 64;
 /// Most pairs of members with one name that are watched at once.

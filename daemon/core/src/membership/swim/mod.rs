@@ -12,6 +12,7 @@ mod merge;
 mod output;
 mod probe;
 mod queue;
+mod succession;
 mod sync;
 mod table;
 mod timers;
@@ -56,6 +57,8 @@ pub struct Swim {
     /// Probes for others and of predecessors among the flights.
     relays: usize,
     successions: usize,
+    /// Testimonies that answers refuted: who answered, and its successor that is none.
+    refuted: VecDeque<(NodeId, NodeId)>,
     health: u32,
     beacon: Beacon,
     /// How often the beacon is still to be sent for its own sake.
@@ -104,6 +107,7 @@ impl Swim {
             flights: BTreeMap::new(),
             relays: 0,
             successions: 0,
+            refuted: VecDeque::new(),
             health: 0,
             beacon: Beacon::default(),
             beacon_sends: 0,
@@ -349,6 +353,16 @@ impl Swim {
         let whom = self.table.get(node).map(Record::accused);
         let whom = whom.unwrap_or(Accused { node, boot: Boot(0), incarnation: 0 });
         self.end(now, whom, true);
+    }
+
+    /// Whether `node` left, or is proven to have ended, within a day.
+    pub fn remembers_end_of(&self, node: NodeId) -> bool {
+        self.table.tombstone(node).is_some()
+    }
+
+    /// Whether `node` is proven to have ended.
+    pub fn is_proven_gone(&self, node: NodeId) -> bool {
+        self.table.tombstone(node).is_some_and(|tombstone| tombstone.proven)
     }
 
     /// What the link to `node` measured.

@@ -102,6 +102,8 @@ counters! {
     suspected,
     /// Members that died.
     died,
+    /// Predecessors about whom those that were asked said too little.
+    successions_open,
     /// Messages of another cluster.
     drop_cluster,
     /// Messages of a process without a cluster that were no wish to join.

@@ -7,10 +7,10 @@ use haystack_wire::Instant;
 use haystack_wire::ids::NodeId;
 use haystack_wire::message::membership::{GossipBody, MemberState, Update};
 
+use super::Swim;
 use super::config::RELAYS_MOST;
 use super::table::Record;
 use super::timers::Timer;
-use super::{Conflict, Output, Swim};
 
 /// Low bits of a sequence number that tell the tries of one probe apart, so that an answer measures its own.
 const TRY_BITS: u32 = 2;
@@ -21,19 +21,19 @@ const RELAY_TRIES: u32 = 2;
 
 /// A probe under way.
 pub(super) struct Flight {
-    target: NodeId,
+    pub(super) target: NodeId,
     addr: SocketAddr,
     begun: Instant,
     /// How long each try waits.
     wait: Duration,
     /// When the tries were sent.
     tries: Vec<Instant>,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
     /// When it is due next.
     due: Instant,
 }
 
-enum Purpose {
+pub(super) enum Purpose {
     /// To see whether a member is there.
     Probe {
         /// Members that were asked to probe it too.
@@ -42,9 +42,26 @@ enum Purpose {
         nacks: Vec<NodeId>,
     },
     /// To see whether a predecessor of `by` has really ended.
-    Succession { by: NodeId },
+    Succession {
+        by: NodeId,
+        /// Members that were asked to probe it too.
+        helpers: Vec<NodeId>,
+        /// Those of them that said that it does not answer them either.
+        nacks: Vec<NodeId>,
+    },
     /// For another, who waits at `addr` for an answer to its question.
     Relay { addr: SocketAddr, sequence: u64 },
+}
+
+impl Flight {
+    /// All tries are to be made again, and all others asked again.
+    fn again(&mut self) {
+        self.tries.clear();
+        if let Purpose::Succession { helpers, nacks, .. } = &mut self.purpose {
+            helpers.clear();
+            nacks.clear();
+        }
+    }
 }
 
 impl Swim {
@@ -60,7 +77,10 @@ impl Swim {
         if self.leaving.is_some() {
             return;
         }
-        let Some(target) = self.table.next_target(&mut self.rng) else { return };
+        // At most every other probe, so that the others are looked after too.
+        let predecessor = self.live_predecessor().filter(|_| self.counters.probes.is_multiple_of(2));
+        let target = predecessor.or_else(|| self.table.next_target(&mut self.rng));
+        let Some(target) = target else { return };
         let Some(addr) = self.table.get(target).map(|record| record.member.addr) else { return };
         self.counters.probes += 1;
         let wait = self.try_wait(target) * (self.health + 1);
@@ -68,36 +88,14 @@ impl Swim {
         self.launch(now, target, addr, wait, purpose);
     }
 
-    /// `by` lives in the state directory of these, or says so. Those that count as dead are asked a last time: who does
-    /// not answer is more than silent.
-    pub fn succeeded(&mut self, now: Instant, by: NodeId, predecessors: &[NodeId]) {
-        for old in predecessors {
-            if self.table.get(*old).is_some_and(|record| !record.live()) {
-                self.probe_predecessor(now, *old, by);
-            }
-        }
-    }
-
-    /// Probes a predecessor of `by`. It is declared dead at once if it does not answer.
-    pub(super) fn probe_predecessor(&mut self, now: Instant, target: NodeId, by: NodeId) {
-        let Some(record) = self.table.get(target) else { return };
-        let running = record.flights.iter().filter_map(|id| self.flights.get(id));
-        let mut purposes = running.map(|flight| &flight.purpose);
-        if purposes.any(|purpose| matches!(purpose, Purpose::Succession { .. })) {
-            return;
-        }
-        if self.successions >= super::config::SUCCESSIONS_MOST {
-            self.counters.drop_relay += 1;
-            return;
-        }
-        let addr = record.member.addr;
-        self.successions += 1;
-        // Long enough for a living one to be heard on its link, whatever is lost: who is silent is given up for good.
-        let wait = self.timing.try_ceiling * (self.health + 1);
-        self.launch(now, target, addr, wait, Purpose::Succession { by });
-    }
-
-    fn launch(&mut self, now: Instant, target: NodeId, addr: SocketAddr, wait: Duration, purpose: Purpose) {
+    pub(super) fn launch(
+        &mut self,
+        now: Instant,
+        target: NodeId,
+        addr: SocketAddr,
+        wait: Duration,
+        purpose: Purpose,
+    ) {
         let id = self.next_flight;
         self.next_flight += 1;
         if !matches!(purpose, Purpose::Relay { .. })
@@ -132,7 +130,12 @@ impl Swim {
                     self.probe_failed(now, id);
                 }
             }
-            Purpose::Succession { by } => self.predecessor_silent(now, id, by),
+            Purpose::Succession { ref helpers, .. } => {
+                let asked = !helpers.is_empty();
+                if asked || !self.ask_helpers(now, id) {
+                    self.predecessor_silent(now, id);
+                }
+            }
             Purpose::Relay { addr, sequence } => {
                 self.drop_flight(id);
                 let nack = self.compose(GossipBody::Nack { sequence }, Vec::new());
@@ -170,7 +173,12 @@ impl Swim {
     fn ask_helpers(&mut self, now: Instant, id: u64) -> bool {
         let Some(flight) = self.flights.get(&id) else { return false };
         let (target, addr, wait, begun) = (flight.target, flight.addr, flight.wait, flight.begun);
-        let chosen = self.table.some_live(&mut self.rng, self.timing.indirect, Some(target));
+        // Whoever claims to succeed another is no witness of its end.
+        let claimant = if let Purpose::Succession { by, .. } = flight.purpose { Some(by) } else { None };
+        let count = self.timing.indirect + usize::from(claimant.is_some());
+        let mut chosen = self.table.some_live(&mut self.rng, count, Some(target));
+        chosen.retain(|helper| Some(*helper) != claimant);
+        chosen.truncate(self.timing.indirect);
         if chosen.is_empty() {
             return false;
         }
@@ -181,7 +189,10 @@ impl Swim {
         // Helpers have two tries, over paths of their own; at full speed the period's rest is theirs.
         let due = (begun + self.timing.period * (self.health + 1)).max(now + 3 * wait);
         if let Some(flight) = self.flights.get_mut(&id) {
-            flight.purpose = Purpose::Probe { helpers: chosen, nacks: Vec::new() };
+            if let Purpose::Probe { helpers, .. } | Purpose::Succession { helpers, .. } = &mut flight.purpose
+            {
+                *helpers = chosen;
+            }
             flight.due = due;
         }
         self.timers.set(due, Timer::Flight(id));
@@ -204,16 +215,7 @@ impl Swim {
         self.tell(flight.target, GossipBody::Delta, vec![update], true);
     }
 
-    fn predecessor_silent(&mut self, now: Instant, id: u64, by: NodeId) {
-        let Some(flight) = self.drop_flight(id) else { return };
-        let old = flight.target;
-        let Some(record) = self.table.get(old) else { return };
-        let whom = record.accused();
-        self.die(now, whom);
-        self.outputs.push_back(Output::Succeeded { old, by });
-    }
-
-    fn drop_flight(&mut self, id: u64) -> Option<Flight> {
+    pub(super) fn drop_flight(&mut self, id: u64) -> Option<Flight> {
         let flight = self.flights.remove(&id)?;
         self.timers.cancel(flight.due, Timer::Flight(id));
         match flight.purpose {
@@ -228,13 +230,13 @@ impl Swim {
     }
 
     /// A packet of the link to `node` came at `at` that was above all before. It answers what was asked before that. A
-    /// predecessor's last words may still have been on their way: its probe wants an answer, and waits anew.
+    /// predecessor's last words may still have been on their way: its probe wants an answer, and begins anew.
     pub fn heard(&mut self, at: Instant, node: NodeId) {
         let flights = self.table.get(node).map(|record| record.flights.clone()).unwrap_or_default();
         for id in flights {
             let Some(flight) = self.flights.get_mut(&id).filter(|flight| flight.begun < at) else { continue };
             if matches!(flight.purpose, Purpose::Succession { .. }) {
-                flight.tries.clear();
+                flight.again();
             } else {
                 self.land(id);
             }
@@ -253,9 +255,7 @@ impl Swim {
         let Some(flight) = self.drop_flight(id) else { return };
         match flight.purpose {
             Purpose::Probe { .. } => self.health = self.health.saturating_sub(1),
-            Purpose::Succession { by } => {
-                self.report(Conflict::StateDirectory { old: flight.target, new: by });
-            }
+            Purpose::Succession { by, .. } => self.refute(flight.target, by),
             Purpose::Relay { addr, sequence } => {
                 let ack = GossipBody::Ack { sequence, of: Some(flight.target) };
                 let ack = self.compose(ack, Vec::new());
@@ -295,10 +295,16 @@ impl Swim {
 
     pub(super) fn on_ack(&mut self, now: Instant, from: NodeId, sequence: u64, of: Option<NodeId>) {
         let id = sequence >> TRY_BITS;
-        let Some(flight) = self.flights.get(&id).filter(|flight| of.unwrap_or(from) == flight.target) else {
+        let Some(flight) = self.flights.get_mut(&id).filter(|flight| of.unwrap_or(from) == flight.target)
+        else {
             self.counters.drop_late += 1;
             return;
         };
+        if of.is_some() && matches!(flight.purpose, Purpose::Succession { .. }) {
+            // It may have been heard over a link only: last words again.
+            flight.again();
+            return;
+        }
         if of.is_none()
             && let Some(sent) = flight.tries.get(sequence as usize & (TRIES_MOST as usize - 1))
         {
@@ -306,6 +312,9 @@ impl Swim {
             if let Some(record) = self.table.get_mut(from) {
                 measure(record, sample);
             }
+        }
+        if of.is_none() && self.succeeds.contains(&from) {
+            self.refute(from, self.me.node);
         }
         self.land(id);
     }
@@ -336,7 +345,11 @@ impl Swim {
 
     pub(super) fn on_nack(&mut self, from: NodeId, sequence: u64) {
         let flight = self.flights.get_mut(&(sequence >> TRY_BITS));
-        let Some(Flight { purpose: Purpose::Probe { helpers, nacks }, .. }) = flight else {
+        let Some(Flight { purpose, .. }) = flight else {
+            self.counters.drop_late += 1;
+            return;
+        };
+        let (Purpose::Probe { helpers, nacks } | Purpose::Succession { helpers, nacks, .. }) = purpose else {
             self.counters.drop_late += 1;
             return;
         };

@@ -12,10 +12,10 @@ use haystack_wire::message::membership::{
     UPDATES_LIMIT, Update,
 };
 
+use super::Swim;
 use super::config::{MEMBERS_MOST, PAGES_MOST, PAGES_PER_PERIOD};
 use super::table::{Record, part_of};
 use super::timers::Timer;
-use super::{Conflict, Swim};
 
 /// Seeds that are asked at once.
 const SEEDS_AT_ONCE: usize = 3;
@@ -181,13 +181,7 @@ impl Swim {
             }
             return;
         }
-        for old in succeeds.iter().filter(|old| **old != from) {
-            if *old == self.me.node {
-                self.report(Conflict::StateDirectory { old: *old, new: from });
-            } else {
-                self.probe_predecessor(now, *old, from);
-            }
-        }
+        self.succeeded(now, from, succeeds);
         self.answer_join(from_addr, from, question);
     }
 

@@ -114,6 +114,11 @@ impl Report {
         if let (Some(stop), Some(at)) = (stop, &self.stop) {
             text.push_str(&format!("\nSTOPPED at line {}: {}", at.number, stop.message));
         }
+        if stop.is_some() && self.malformed + self.refused > 0 {
+            text.push_str(
+                "\nThe exit status tells of the stop alone; the bad lines are not loaded by going on either: mend them",
+            );
+        }
         if let Some(UnknownLine { number, ticket }) = self.unknown.iter().min_by_key(|line| line.number) {
             let write = ticket.as_ref().map_or_else(String::new, |ticket| {
                 format!(" (session {}.{}, number {})", ticket.session.group, ticket.session.index, ticket.seq)

@@ -77,6 +77,9 @@ pub(super) fn founding(view: &View) -> Option<String> {
 
 fn no_cluster(view: &View) -> Option<&'static str> {
     match view.base.standing {
+        Standing::Founding if view.base.founders.is_empty() => {
+            Some("this daemon has not joined a cluster yet")
+        }
         Standing::Founding => Some("the cluster is not founded yet"),
         Standing::Standby => Some("no member of the cluster answers"),
         Standing::Member if view.partitions().next().is_none() => Some("the cluster has no partitions yet"),
@@ -154,7 +157,9 @@ fn of_node(view: &View, node: &NodeStatus) -> Option<String> {
     let is_founded = view.base.standing != Standing::Founding;
     if !node.up {
         let said = match node.state {
-            Some(NodeState::Gone) => format!("{who} has ended for good"),
+            Some(NodeState::Gone) => {
+                format!("{who} has ended for good: a daemon that is started there joins as a spare")
+            }
             _ if node.node.is_none() => format!("no daemon was seen at {who}"),
             // What never was in the node table, or is not any more, is missed by nobody.
             None if view.base.standing == Standing::Member && is_forgotten(node) => return None,

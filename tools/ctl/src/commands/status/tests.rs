@@ -416,7 +416,7 @@ fn the_state_of_a_node_counts_beside_whether_it_answers() {
     );
     assert_eq!(
         told(|row| (row.state, row.up) = (Some(NodeState::Gone), false)),
-        [format!("{n3} has ended for good")]
+        [format!("{n3} has ended for good: a daemon that is started there joins as a spare")]
     );
     assert_eq!(
         told(|row| (row.state, row.standing) = (None, None)),
@@ -428,6 +428,14 @@ fn the_state_of_a_node_counts_beside_whether_it_answers() {
     assert_eq!(told(forgotten), [""; 0], "a process that was replaced");
     assert_eq!(told(|row| row.state = Some(NodeState::Draining)), [""; 0]);
     assert_eq!(told(|row| row.state = Some(NodeState::Joining)), [""; 0]);
+}
+
+#[test]
+fn a_daemon_that_joins_is_not_said_to_wait_for_a_founding() {
+    let mut status = founding();
+    status.founders.clear();
+    let report = judged([status]);
+    assert_eq!(report.problems[0], "this daemon has not joined a cluster yet");
 }
 
 #[test]

@@ -88,21 +88,24 @@ pub(super) fn directories() -> Vec<(DirectoryMessage, String)> {
         standing,
         cluster,
         founders_hash: 0x2122_2324_2526_2728,
+        partitions: 64,
+        degree: 3,
         succeeds,
     };
     vec![
         (
             introduce(Standing::Founding, None, vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 01 00 2122232425262728 00".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 01 00 2122232425262728 0040 03 00".to_owned(),
         ),
         (
             introduce(Standing::Member, Some(CLUSTER), vec![B]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 01 cc*16 2122232425262728 01 bb*16"
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 02 01 cc*16 2122232425262728 0040 03 01 bb*16"
                 .to_owned(),
         ),
         (
             introduce(Standing::Standby, Some(CLUSTER), vec![]),
-            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 03 01 cc*16 2122232425262728 00".to_owned(),
+            "01 aa*16 02 'n1' 04 7f000001 1ce8 01 'z' 02 'h1' 03 01 cc*16 2122232425262728 0040 03 00"
+                .to_owned(),
         ),
         (Propose(founding_list()), format!("02 {FOUNDING_LIST}")),
         (Grant { list }, "03 1112131415161718".to_owned()),

@@ -48,6 +48,83 @@ fn a_successor_of_a_process_that_answers_is_reported_and_not_believed() {
 }
 
 #[test]
+fn a_copy_is_not_believed_when_the_original_pauses_later() {
+    let mut world = World::formed(12, 5);
+    let old = world.id(4);
+    let mut config = world.config(40);
+    config.succeeds = vec![old];
+    let new = config.node;
+    let copy = world.start(config);
+    world.run(seconds(5));
+    // Everybody whom it is linked with hears of it, and again.
+    let testify = |world: &mut World| {
+        for node in [0, 1, 2, 3] {
+            world.act(node, |swim, now| swim.succeeded(now, new, &[old]));
+        }
+    };
+    testify(&mut world);
+    world.run(seconds(5));
+    world.pause(4, seconds(60));
+    world.run(seconds(50));
+    assert!([0, 1, 2, 3].iter().all(|node| world.sees(*node, 4) == Some(MemberState::Dead)));
+    testify(&mut world);
+    world.crash(copy);
+    let mut config = world.config(40);
+    config.succeeds = vec![new, old];
+    // Of a later life in the copied directory too.
+    world.start(config);
+    world.run(seconds(40));
+    assert!(!succeeded(&world, old));
+    assert!(world.complete());
+}
+
+#[test]
+fn who_lives_in_a_copied_directory_finds_out_and_testifies_no_more() {
+    let mut world = World::formed(13, 5);
+    let old = world.id(4);
+    let mut config = world.config(40);
+    config.succeeds = vec![old];
+    let new = config.node;
+    let copy = world.start(config);
+    world.run(seconds(10));
+    assert_eq!(world.conflicts(copy), [Conflict::StateDirectory { old, new }]);
+    assert_eq!(world.nodes[copy].swim.succeeds, []);
+}
+
+#[test]
+fn a_copy_that_joins_where_the_original_is_not_heard_ends_nobody() {
+    for seed in 20..30 {
+        let mut world = World::formed(seed, 5);
+        let old = world.id(4);
+        for (one, other) in [(0, 4), (4, 0), (40, 4), (4, 40)] {
+            world.cuts.insert((addr(one), addr(other)));
+        }
+        let mut config = world.config(40);
+        config.succeeds = vec![old];
+        config.seeds = vec![addr(0)];
+        world.start(config);
+        world.run(seconds(60));
+        assert!(!succeeded(&world, old), "{seed}");
+        assert_eq!(world.deaths(), [], "{seed}");
+    }
+}
+
+#[test]
+fn nobody_ends_by_the_silence_of_those_who_might_know() {
+    let mut world = World::formed(14, 5);
+    let old = world.id(4);
+    // One is cut off from all others, and has not noticed yet.
+    world.island = [addr(0), addr(40)].into();
+    let mut config = world.config(40);
+    config.succeeds = vec![old];
+    config.seeds = vec![addr(0)];
+    world.start(config);
+    world.run(seconds(3));
+    assert!(!succeeded(&world, old));
+    assert_eq!(world.deaths(), []);
+}
+
+#[test]
 fn a_graceful_leave_spreads_and_never_comes_back() {
     let mut world = World::formed(3, 8);
     world.loss = 0.1;
