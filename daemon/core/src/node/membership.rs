@@ -108,7 +108,6 @@ impl Node {
             // What was known was of the cluster that is given up. Its epoch and ballots are above those of the next one.
             self.map = None;
             self.beacon = Beacon::default();
-            self.ended.clear();
             self.routes.clear();
             self.note_readiness();
         }
